@@ -1,0 +1,1 @@
+"""The database's schema as numbered SQL files, applied in order and only forward (DESIGN §5)."""

@@ -1,0 +1,41 @@
+"""mtad, a multi-tenant mail transfer agent: the map.
+
+The tree, lowest layer first; a module imports only from a lower layer or its own package:
+
+    model/         L0  frozen values: address, envelope, reply, verdict, outcome, tenant, job, event, identity, units
+    smtp/          L1  the protocol, bytes to events and back, no I/O
+    message/       L1  the octets of RFC 5322 messages: headers, trace
+    policy/        L1  one stage a module: decide(facts) -> Verdict
+    routing/       L1  where a recipient leads
+    scheduling/    L1  when to try again
+    interfaces.py  L2  the ports
+    inbound/       L3  flow in: factory, protocol, session, routing, reception
+    outbound/      L3  flow out: queue, worker, delivery, local, session
+    adapters/      L3  the outside, one library a module
+    testing/       L3  twins of the ports, and the world they make for tests
+    web/           L4  health, ready, metrics
+    config.py      L4  config.yaml and environment become Settings
+    ports.py       L5  Settings and reactor become Ports
+    service.py     L5  build(settings, ports): all services, joined
+    tap.py         L6  `twistd mtad`; the only import of the reactor
+    ctl/           L6  `mtactl`
+
+The journey of a message:
+
+     1  a connection                         adapters/network -> inbound/protocol
+     2  bytes become commands                smtp/server, grammar, states
+     3  per command: facts                   inbound/session over IDirectory
+     4  per command: verdict, then reply     policy/*
+     5  end of data: accept or refuse        inbound/reception, policy/content
+     6  a route for every recipient          inbound/routing around routing/route
+     7  stamp                                message/trace
+     8  accept: one transaction, then 250    IQueue.accept
+     9  hand over or claim                   outbound/queue, outbound/worker
+    10  deliver                              outbound/delivery, local, session around smtp/client
+    11  when again                           scheduling/retry
+    12  settle: one transaction              IQueue.settle
+
+Arrows only go down; the one way back is 12 to 9, through the queue.
+"""
+
+__version__ = "0.1.0"

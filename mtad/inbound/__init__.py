@@ -1,0 +1,1 @@
+"""Flow in: from a connection to a committed message."""

@@ -1,0 +1,185 @@
+"""The ports: all that a flow may ask of the world outside (DESIGN §4).
+
+Each method is one transaction; its docstring says what is promised once it returned. A port that cannot do its part
+raises `mtad.model.errors.Unavailable`. Every port has a real adapter in `mtad.adapters` and a twin in
+`mtad.testing`, and both pass the same class of tests in `tests/contract`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import Interface
+
+from mtad.model.address import Address
+from mtad.model.event import Fact, Happening
+from mtad.model.job import Acceptance, Job, Lane, Node, Row, Settlement, Status, Waiting
+from mtad.model.tenant import Domain, Entry
+
+T = TypeVar("T")
+
+
+class IDirectory(Interface):
+    """Who is hosted here."""
+
+    async def entry(address: Address) -> Entry:
+        """Return what is known of an address; as fresh as the invalidations that reached this process."""
+
+    async def domain(name: str) -> Domain | None:
+        """Return the domain of that A-label if anybody claimed it here."""
+
+
+class IQueue(Interface):
+    """The durable queue. `owner` is a node's number: a call for a node without its row changes nothing."""
+
+    async def accept(acceptance: Acceptance, owner: int) -> None:
+        """Write content, messages, rows (owned by `owner`, delivering, claim 1) and events in one synchronous commit.
+
+        Once it returned, nothing short of the loss of the disk loses the message. It may be repeated. Raises
+        LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, and
+        Unavailable after 30 s without an answer: then the message is removed before anything else is written.
+        """
+
+    async def ready(now: float, limit: int) -> Sequence[Lane]:
+        """Return up to `limit` lanes that have a queued row due at `now`."""
+
+    async def claim(owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
+        """Take up to `per_lane` due rows of each lane: they are the owner's, their claim raised by one.
+
+        Rows of one message in one lane make one job, without content. Raises LeaseLost.
+        """
+
+    async def content(content_id: int) -> bytes:
+        """Return a content, whole; KeyError when there is none."""
+
+    async def settle(settlements: Sequence[Settlement], owner: int, now: float) -> None:
+        """Write results and events in one transaction; rows whose claim moved on are left as they are.
+
+        A message without rows goes, and its content when no other message carries it. Rows settled AGAIN are
+        queued, owned by nobody, with one more attempt and the result's due. Repeating changes nothing. Raises
+        LeaseLost when the owner has no node: then nothing was written.
+        """
+
+    async def release(rows: Sequence[Row], owner: int, now: float) -> None:
+        """Give rows back unattempted: queued, due at `now`, owned by nobody. Rows that moved on are left alone."""
+
+
+class IQueueCare(Interface):
+    """What keeps the queue clean and lets people look at it."""
+
+    async def owned(owner: int) -> Sequence[Row]:
+        """Return the rows the database holds for `owner`."""
+
+    async def sweep(before: float) -> int:
+        """Remove messages received before that time which have no rows, and contents no message carries."""
+
+    async def listing(status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
+        """Return messages that have rows (of that status), with all their rows, oldest first."""
+
+    async def waiting(message: int) -> Waiting | None:
+        """Return one message with its rows; None when the queue has none of it."""
+
+
+class INodes(Interface):
+    """Membership: who owns rows, and who died (DESIGN D8)."""
+
+    async def join(name: str, now: float) -> Node:
+        """Take an owner number never used before and a free slot, and insert the node's row."""
+
+    async def beat(owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
+        """Raise the node's beat; False when its row is gone."""
+
+    async def beats() -> dict[int, int]:
+        """Return the beat of every node by owner number."""
+
+    async def take_over(owner: int, now: float) -> int:
+        """Delete a dead node's row, then free its rows, 1 000 at a time; return how many.
+
+        A row taken over for the third time is held, with an event.
+        """
+
+    async def free_orphans(now: float) -> int:
+        """Free rows whose owner has no node, as `take_over` does; return how many."""
+
+    async def leave(owner: int, now: float) -> int:
+        """Free the rows of a node that stops, not counting them as taken over, and delete its row."""
+
+
+class ITimeline(Interface):
+    """What happened to messages. Events are written by IQueue, with the rows they concern."""
+
+    async def story(message: int) -> Sequence[Happening]:
+        """Return all that is known of a message, oldest first."""
+
+    async def search(key: str, limit: int, organisation: int | None = None) -> Sequence[int]:
+        """Return ids of messages that carry this key (address, Message-ID, peer), newest first."""
+
+    async def maintain(now: float, keep_seconds: float) -> None:
+        """Have partitions for the coming seven days and drop those older than `keep_seconds`."""
+
+
+class IWakeups(Interface):
+    """News from other processes."""
+
+    def listen(heard: Callable[[str, str], None], lost: Callable[[], None]) -> None:
+        """Call `heard(channel, payload)` for every notification, and `lost` whenever some may have been missed."""
+
+
+class IDependency(Interface):
+    """Something `/ready` asks about."""
+
+    async def check() -> None:
+        """Return when the dependency answers; raise Unavailable that says why it does not."""
+
+
+class INetwork(Interface):
+    """Where connections come from and go to."""
+
+    def listen(address: str, factory: Factory) -> IListeningPort:
+        """Accept connections at `127.0.0.1:2525`, `[::1]:25` or `:25`; raises InvalidInput when it cannot."""
+
+    def dial(address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
+        """Connect to `host:port` or the path of a unix socket; fails with ConnectError or TimeoutError."""
+
+
+class ITlsContexts(Interface):
+    """Certificates."""
+
+    def server() -> object | None:
+        """Return the context factory for `ITLSTransport.startTLS`, None when no certificate is configured."""
+
+
+class IOffload(Interface):
+    """Work that would hold the reactor: waits for disks, slow arithmetic."""
+
+    def run(work: Callable[..., T], *arguments: object) -> "Deferred[T]":
+        """Run `work(*arguments)` elsewhere, first come first served, and fire with what it returned or raised."""
+
+
+class IJournal(Interface):
+    """The record of this process: log and metrics."""
+
+    def record(event: str, **facts: Fact) -> None:
+        """Note an event of the journal's table (`mtad.adapters.metrics`); it is logged and counted. Never raises."""
+
+
+class IWallClock(Interface):
+    """Dates, and the clock leases are measured by."""
+
+    def now() -> float:
+        """Return the time in epoch seconds; may step either way."""
+
+    def boottime() -> float:
+        """Return seconds since boot, the time asleep included (CLOCK_BOOTTIME); never steps back."""
+
+
+class IAcceptance(Interface):
+    """Where flow in hands over to flow out (`mtad.outbound.queue`)."""
+
+    def next_id() -> int:
+        """Return an id never issued before."""
+
+    def accept(acceptance: Acceptance) -> "Deferred[None]":
+        """Fire once the message is durable and owned; fail with Unavailable or Unacceptable when it is not."""

@@ -1,0 +1,40 @@
+"""Timeline events: what happened to a message, which rule or record decided, and on which facts.
+
+Every step that decides writes one, in the transaction of the rows it concerns (DESIGN §3). Facts are small and
+already fit to be shown (`mtad.model.text.shown`).
+"""
+
+from dataclasses import dataclass, field
+
+Fact = str | int | float | bool | None | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened at `at` (epoch seconds); `kind` is a word of the table below."""
+
+    kind: str
+    at: float
+    facts: dict[str, Fact] = field(default_factory=dict)
+
+
+RECEIVED = "received"
+ROUTED = "routed"
+ATTEMPTED = "attempted"
+DELIVERED = "delivered"
+DEFERRED = "deferred"
+FAILED = "failed"
+HELD = "held"
+TAKEN_OVER = "taken-over"
+
+KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One transaction's events of one message, as the timeline returns them."""
+
+    message: int
+    organisation: int
+    at: float
+    events: tuple[Event, ...]

@@ -1,0 +1,176 @@
+"""What the queue takes in and gives out (DESIGN §5, D6-D8)."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mtad.model.address import Address
+from mtad.model.envelope import Recipient
+from mtad.model.event import Event
+from mtad.model.outcome import Outcome
+
+CHUNK_OCTETS = 256 * 1024
+
+
+class Status(Enum):
+    """Of a queue row. A finished row leaves the table."""
+
+    QUEUED = "queued"
+    DELIVERING = "delivering"
+    HELD = "held"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One `messages` row: an envelope of one organisation over a content.
+
+    Times are epoch seconds. `keys` are the strings a search may find it by (addresses, Message-ID, peer); only
+    their hashes are stored. `copies` counts the messages that were accepted with the same content.
+    """
+
+    id: int
+    organisation: int
+    direction: str
+    reverse_path: Address | None
+    recipients: tuple[Recipient, ...]
+    content_id: int
+    size: int
+    received_at: float
+    expires_at: float
+    copies: int = 1
+    keys: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What one `250` promises: a content and the messages (one an organisation) that carry it."""
+
+    content_id: int
+    content: bytes
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The key of a queue row and the fence it was taken under."""
+
+    message: int
+    n: int
+    claim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One recipient of a job: its row's claim, how often it was tried, and when it is given up (epoch seconds)."""
+
+    recipient: Recipient
+    claim: int
+    attempts: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work this process owns: recipients of one message that wait in one lane.
+
+    `total` is the message's recipient count at acceptance, `copies` as in Message. `content` is None when it must
+    be read from the queue.
+    """
+
+    message: int
+    organisation: int
+    destination: str
+    reverse_path: Address | None
+    content_id: int
+    size: int
+    received_at: float
+    total: int
+    copies: int
+    targets: tuple[Target, ...]
+    content: bytes | None = None
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return the keys of the job's rows."""
+        return tuple(Row(self.message, target.recipient.n, target.claim) for target in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Where rows wait their turn."""
+
+    organisation: int
+    destination: str
+
+
+class Disposal(Enum):
+    """What becomes of a row when it is settled."""
+
+    GONE = "gone"
+    AGAIN = "again"
+    HELD = "held"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one row ended this time. `due` (epoch seconds) matters for AGAIN; why a row is held its event says."""
+
+    n: int
+    claim: int
+    outcome: Outcome
+    disposal: Disposal
+    due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The results of one job, written in one transaction together with its events."""
+
+    message: int
+    organisation: int
+    total: int
+    copies: int
+    results: tuple[Result, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of the message and its content is left afterwards, seen without asking the database."""
+        return (
+            self.copies == 1
+            and len(self.results) == self.total
+            and all(result.disposal is Disposal.GONE for result in self.results)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A process' membership: the owner number of its rows, the slot of its ids, and the last id that slot issued."""
+
+    owner: int
+    slot: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowState:
+    """A queue row as people look at it; `owner` 0 when nobody has it."""
+
+    recipient: Recipient
+    status: Status
+    attempts: int
+    due: float
+    expires_at: float
+    owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that has rows, as people look at it."""
+
+    message: int
+    organisation: int
+    reverse_path: Address | None
+    size: int
+    received_at: float
+    rows: tuple[RowState, ...]

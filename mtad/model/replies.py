@@ -1,0 +1,60 @@
+"""Every sentence mtad says to a peer, by name, with its enhanced status code (RFC 3463, RFC 5321 §4.2.3).
+
+No internals, no words of a peer beyond what is named. tests/quality checks the whole table.
+"""
+
+from mtad.model.reply import Reply
+
+BYE = Reply(221, "2.0.0", ("Bye",), closes=True)
+STARTTLS_READY = Reply(220, "2.0.0", ("Ready to start TLS",))
+OK = Reply(250, "2.0.0", ("OK",))
+SENDER_OK = Reply(250, "2.1.0", ("Sender OK",))
+RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient OK",))
+VRFY_CANNOT = Reply(252, "2.5.2", ("Cannot VRFY user, but will take a message for it and try to deliver",))
+START_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
+
+SHUTTING_DOWN = Reply(421, "4.3.2", ("Shutting down, try again shortly",), closes=True)
+IDLE_TIMEOUT = Reply(421, "4.4.2", ("Idle for too long, closing",), closes=True)
+TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
+INTERNAL_TROUBLE = Reply(421, "4.3.0", ("Internal trouble, closing; try again later",), closes=True)
+TEMPORARY_TROUBLE = Reply(451, "4.3.0", ("Temporary trouble on this server, try again later",))
+CLAIM_PENDING = Reply(450, "4.7.1", ("This domain is not verified here yet, try again later",))
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients in one transaction",))
+
+SYNTAX_ERROR = Reply(500, "5.5.2", ("Syntax error",))
+LINE_TOO_LONG = Reply(500, "5.5.2", ("Command line too long",))
+UNKNOWN_COMMAND = Reply(500, "5.5.1", ("Command not recognised",))
+BAD_ARGUMENTS = Reply(501, "5.5.4", ("Syntax error in arguments",))
+NOT_IMPLEMENTED = Reply(502, "5.5.1", ("Command not implemented",))
+BAD_SEQUENCE = Reply(503, "5.5.1", ("Bad sequence of commands",))
+HELO_FIRST = Reply(503, "5.5.1", ("Send EHLO or HELO first",))
+MAIL_FIRST = Reply(503, "5.5.1", ("Send MAIL first",))
+NESTED_MAIL = Reply(503, "5.5.1", ("A transaction is open already, send RSET first",))
+NO_RECIPIENTS = Reply(554, "5.5.1", ("No valid recipients",))
+BAD_SENDER_SYNTAX = Reply(501, "5.1.7", ("Bad sender address syntax",))
+BAD_RECIPIENT_SYNTAX = Reply(501, "5.1.3", ("Bad recipient address syntax",))
+NON_ASCII_ADDRESS = Reply(553, "5.6.7", ("Non-ASCII addresses are not supported here",))
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("Parameter not recognised or not implemented",))
+
+NO_SUCH_USER = Reply(550, "5.1.1", ("No such user here",))
+MAILBOX_DISABLED = Reply(550, "5.2.1", ("This mailbox does not accept messages",))
+BARE_NEWLINE = Reply(550, "5.5.2", ("Message contains a bare CR or LF",))
+NUL_OCTET = Reply(550, "5.5.2", ("Message contains a NUL octet",))
+TOO_LARGE = Reply(552, "5.3.4", ("Message size exceeds the limit",))
+ROUTING_LOOP = Reply(554, "5.4.6", ("Too many Received headers, the message loops",))
+RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
+
+
+def greeting(hostname: str) -> Reply:
+    """Return the 220 of RFC 5321 §4.3.1."""
+    return Reply(220, None, (f"{hostname} ESMTP mtad",))
+
+
+def hello(hostname: str, keywords: tuple[str, ...] = ()) -> Reply:
+    """Return the 250 to HELO (no keywords) or EHLO (RFC 5321 §4.1.1.1); neither has an enhanced code."""
+    return Reply(250, None, (hostname, *keywords))
+
+
+def queued(printed_id: str) -> Reply:
+    """Return the promise: the message is on disk under this id."""
+    return Reply(250, "2.0.0", (f"OK queued as {printed_id}",))

@@ -1,0 +1,1 @@
+"""Flow out: from the queue to the next hop."""

@@ -1,0 +1,1 @@
+"""Decisions, one stage a module: decide(facts) returns a Verdict."""

@@ -1,0 +1,1 @@
+"""Twins of the ports, and the world they make for tests."""
