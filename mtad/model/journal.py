@@ -1,0 +1,183 @@
+"""The journal's table: every event a process records of itself, how loud it is logged, and what it counts.
+
+Pure data: `mtad.adapters.metrics` turns it into log lines and Prometheus metrics, `mtad.testing.journal` checks flows
+against it. Each label has a finite set of values declared here; a value outside becomes `other`, so no peer can make
+the exposition grow. Timeline events (`mtad.model.event`) are something else: they belong to messages and are stored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mtad.model.event import Fact
+
+OTHER = "other"
+
+
+class Level(Enum):
+    """How loud an event is; the names of `twisted.logger.LogLevel`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Kind(Enum):
+    """What a metric does with a value: add it up, hold the last one, or spread it over buckets."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of the exposition. `labels` maps each label to all the values it may have."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one event does to one metric.
+
+    `amount` is a number, or the name of the fact that holds it. `absolute` sets a gauge instead of adding to it.
+    `labels` maps each label of the metric to the name of the fact its value comes from, `=word` for a fixed value.
+    """
+
+    metric: str
+    amount: float | str = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    absolute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event: its level (None: counted, never logged), the facts it must come with, and what it counts.
+
+    Further facts are welcome in the log.
+    """
+
+    level: Level | None
+    facts: frozenset[str]
+    updates: tuple[Update, ...] = ()
+
+
+STAGES = frozenset({"connection", "helo", "starttls", "mail", "rcpt", "data", "message", "command"})
+REASONS = frozenset({
+    "bad-sequence", "bare-newline", "claim-pending", "directory-down", "idle", "line-too-long", "loop",
+    "mailbox-disabled", "no-recipients", "not-hosted", "nul", "queue-down", "shutting-down", "syntax", "too-large",
+    "too-many-connections", "too-many-errors", "too-many-recipients", "unacceptable", "unknown-recipient",
+    "unsupported",
+})  # fmt: skip
+DESTINATIONS = frozenset({"maildir", "lmtp"})
+OUTCOMES = frozenset({"delivered", "deferred", "failed"})
+DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_OCTETS = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0)
+
+_METRICS = (
+    Metric("smtp_connections_total", Kind.COUNTER, "Connections accepted."),
+    Metric("smtp_connections_active", Kind.GAUGE, "Connections open now."),
+    Metric("smtp_connection_seconds", Kind.HISTOGRAM, "How long connections lasted.",
+           buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0)),
+    Metric("smtp_timeouts_total", Kind.COUNTER, "Connections closed because the peer was silent."),
+    Metric("smtp_messages_received_total", Kind.COUNTER, "Messages answered with 250 at the end of their data."),
+    Metric("smtp_recipients_received_total", Kind.COUNTER, "Recipients of messages received."),
+    Metric("smtp_messages_rejected_total", Kind.COUNTER, "Refusals, by the stage and the reason.",
+           {"stage": STAGES | {OTHER}, "reason": REASONS | {OTHER}}),
+    Metric("smtp_message_size_bytes", Kind.HISTOGRAM, "Sizes of messages received.", buckets=_OCTETS),
+    Metric("queue_accept_seconds", Kind.HISTOGRAM, "From the end of data to the commit.", buckets=_SECONDS),
+    Metric("queue_claimed_rows_total", Kind.COUNTER, "Rows claimed from the database."),
+    Metric("queue_settled_rows_total", Kind.COUNTER, "Rows settled."),
+    Metric("queue_released_rows_total", Kind.COUNTER, "Rows given back unattempted."),
+    Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
+    Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
+    Metric("delivery_attempts_total", Kind.COUNTER, "Attempts for one recipient, by where to and how they ended.",
+           {"kind": DESTINATIONS | {OTHER}, "outcome": OUTCOMES | {OTHER}}),
+    Metric("delivery_held_total", Kind.COUNTER, "Recipients put on hold instead of delivered."),
+    Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows."),
+    Metric("node_leases_lost_total", Kind.COUNTER, "Times this process lost its lease."),
+    Metric("node_rows_taken_over_total", Kind.COUNTER, "Rows freed because their node died."),
+    Metric("dependency_failures_total", Kind.COUNTER, "Times a dependency did not do its part.",
+           {"dependency": DEPENDENCIES | {OTHER}}),
+    Metric("surprises_total", Kind.COUNTER, "Errors nobody expected; each is in the log."),
+)  # fmt: skip
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
+
+
+def _entry(level: Level | None, facts: str, *updates: Update) -> Entry:
+    return Entry(level, frozenset(facts.split()), updates)
+
+
+def _attempt(outcome: str) -> Update:
+    return Update("delivery_attempts_total", labels={"kind": "kind", "outcome": f"={outcome}"})
+
+
+EVENTS: Mapping[str, Entry] = {
+    "service.started": _entry(Level.INFO, ""),
+    "service.stopping": _entry(Level.INFO, ""),
+    "service.stopped": _entry(Level.INFO, ""),
+    "smtp.connected": _entry(
+        Level.DEBUG, "peer port", Update("smtp_connections_total"), Update("smtp_connections_active")
+    ),
+    "smtp.disconnected": _entry(
+        Level.DEBUG, "peer seconds", Update("smtp_connections_active", -1), Update("smtp_connection_seconds", "seconds")
+    ),
+    "smtp.timeout": _entry(Level.INFO, "peer", Update("smtp_timeouts_total")),
+    "smtp.accepted": _entry(
+        Level.INFO, "id organisation reverse_path recipients size peer",
+        Update("smtp_messages_received_total"), Update("smtp_recipients_received_total", "recipients"),
+        Update("smtp_message_size_bytes", "size"),
+    ),
+    "smtp.rejected": _entry(
+        Level.INFO, "stage reason reply peer",
+        Update("smtp_messages_rejected_total", labels={"stage": "stage", "reason": "reason"}),
+    ),
+    "session.surprise": _entry(Level.ERROR, "failure", Update("surprises_total")),
+    "queue.accepted": _entry(None, "seconds", Update("queue_accept_seconds", "seconds")),
+    "queue.claimed": _entry(Level.DEBUG, "count", Update("queue_claimed_rows_total", "count")),
+    "queue.settled": _entry(Level.DEBUG, "count", Update("queue_settled_rows_total", "count")),
+    "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
+    "queue.memory": _entry(
+        None, "jobs octets",
+        Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
+    ),
+    "delivery.delivered": _entry(Level.INFO, "id n recipient kind detail", _attempt("delivered")),
+    "delivery.deferred": _entry(Level.INFO, "id n recipient kind detail", _attempt("deferred")),
+    "delivery.failed": _entry(Level.INFO, "id n recipient kind detail", _attempt("failed")),
+    "delivery.held": _entry(Level.WARN, "id n recipient detail", Update("delivery_held_total")),
+    "node.joined": _entry(Level.INFO, "owner slot"),
+    "node.beat": _entry(None, "lease_seconds", Update("node_lease_seconds", "lease_seconds", absolute=True)),
+    "node.lease_lost": _entry(
+        Level.ERROR, "owner reason", Update("node_leases_lost_total"), Update("node_lease_seconds", 0, absolute=True)
+    ),
+    "node.taken_over": _entry(Level.WARN, "owner rows", Update("node_rows_taken_over_total", "rows")),
+    "store.unavailable": _entry(
+        Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})
+    ),
+}  # fmt: skip
+
+
+def wrong_with(event: str, facts: Mapping[str, Fact]) -> str | None:
+    """Return what is wrong with recording `event` with these facts, None when nothing is."""
+    entry = EVENTS.get(event)
+    if entry is None:
+        return f"{event} is not in mtad.model.journal.EVENTS"
+    missing = entry.facts - facts.keys()
+    if missing:
+        return f"{event} lacks {', '.join(sorted(missing))}"
+    for update in entry.updates:
+        if isinstance(update.amount, str) and not isinstance(facts[update.amount], int | float):
+            return f"{event}: {update.amount} counts, so it must be a number, not {facts[update.amount]!r}"
+        for label, source in update.labels.items():
+            if not source.startswith("=") and facts[source] not in METRICS[update.metric].labels[label]:
+                return f"{event}: {source}={facts[source]!r} is no value of label {label} of {update.metric}"
+    return None

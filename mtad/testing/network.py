@@ -1,0 +1,213 @@
+"""The network's twin: listeners, dials and peers in one process, moved by a Clock.
+
+    network = MemoryNetwork(clock)
+    line = network.connect(":25", peer=("192.0.2.7", 40000))     # a client the test plays by hand
+    network.serve("127.0.0.1:24", ScriptedServer(b"220 ready\\r\\n", {b"LHLO": b"250 ready\\r\\n"}))
+
+Nothing happens inside a call but `connect`: the rest takes turns of the clock (`clock.advance(0)`). An address nobody
+listens at refuses; one of `silent` never answers.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mtad.interfaces import INetwork
+from mtad.model.endpoint import HostPort, UnixPath, parse
+from mtad.model.errors import InvalidInput
+from mtad.testing.wire import BUFFER_OCTETS, Flow, MemoryTransport
+
+FIRST_PORT = 49152
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound here
+
+AnyAddress = IPv4Address | IPv6Address | UNIXAddress
+_Build = Callable[[AnyAddress], Protocol | None]
+T = TypeVar("T")
+
+
+class Line(Protocol):
+    """A connection's far end in the hands of a test: say what is sent, look at what came."""
+
+    transport: MemoryTransport
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed = False
+        self.reason: Failure | None = None
+
+    def send(self, data: bytes) -> None:
+        """Send octets; they arrive when the clock turns."""
+        self.transport.write(data)
+
+    def take(self) -> bytes:
+        """Return what came since the last `take`, and forget it."""
+        taken, self.received = self.received, b""
+        return taken
+
+    def hang_up(self) -> None:
+        """Close in good order, after what was sent."""
+        self.transport.loseConnection()
+
+    def half_close(self) -> None:
+        """Say that no more will be sent, and go on listening."""
+        self.transport.loseWriteConnection()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        self.transport.abortConnection()
+
+    def start_tls(self) -> None:
+        """Speak TLS from here on."""
+        self.transport.startTLS(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep what came."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Keep why it ended."""
+        self.closed = True
+        self.reason = reason
+
+
+@implementer(IListeningPort)
+class MemoryPort:
+    """A listener of a MemoryNetwork, until it is stopped."""
+
+    def __init__(self, host: AnyAddress, stop: Callable[[], object]) -> None:
+        self._host = host
+        self._stop = stop
+
+    def startListening(self) -> None:
+        """Do nothing: it listens since it exists."""
+
+    def stopListening(self) -> "Deferred[None]":
+        """Refuse further connections; those there are go on."""
+        self._stop()
+        return succeed(None)
+
+    def getHost(self) -> AnyAddress:
+        """Return the address it listens at."""
+        return self._host
+
+
+@implementer(INetwork)
+class MemoryNetwork:
+    """`dialled` lists the addresses in the order they were dialled; `segment_octets` is how much one read returns."""
+
+    def __init__(self, clock: IReactorTime, segment_octets: int = BUFFER_OCTETS) -> None:
+        self.silent: set[str] = set()
+        self.dialled: list[str] = []
+        self.segment_octets = segment_octets
+        self._clock = clock
+        self._listeners: dict[HostPort | UnixPath, Factory] = {}
+        self._next_port = FIRST_PORT
+
+    def listen(self, address: str, factory: Factory) -> MemoryPort:
+        """Register a factory; InvalidInput when the address is none or taken."""
+        try:
+            where = parse(address)
+        except ValueError as wrong:
+            raise InvalidInput(address, str(wrong)) from wrong
+        if isinstance(where, HostPort) and where.port == 0:
+            where = HostPort(where.host, self._free_port())
+        if where in self._listeners:
+            raise InvalidInput(address, "cannot listen there: Address already in use")
+        self._listeners[where] = factory
+        factory.doStart()
+        return MemoryPort(_named(where), lambda: self._close(where))
+
+    def dial(self, address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
+        """Connect in the clock's next turn; refused where nobody listens, timed out where `silent` says so."""
+        self.dialled.append(address)
+        connected: Deferred[Protocol] = Deferred(
+            lambda given_up: given_up.errback(error.ConnectingCancelledError(address))
+        )
+        if address in self.silent:
+            answer = self._clock.callLater(timeout_seconds, lambda: connected.errback(error.TimeoutError()))
+        else:
+            answer = self._clock.callLater(0, self._answer, connected, address, factory)
+        connected.addBoth(_cancelling, answer)
+        return connected
+
+    def connect(self, address: str, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
+        """Connect at once as `peer` and return the test's end; ConnectionRefusedError when nobody listens."""
+        line = Line()
+        if not self._couple(parse(address), _named(HostPort(*peer)), lambda _: line):
+            raise error.ConnectionRefusedError(address)
+        return line
+
+    def serve(self, address: str, factory: Factory) -> MemoryPort:
+        """Let a scripted peer listen: `listen` under a name that says so."""
+        return self.listen(address, factory)
+
+    def _answer(self, connected: "Deferred[Protocol]", address: str, factory: Factory) -> None:
+        made: list[Protocol] = []
+
+        def build(where: AnyAddress) -> Protocol | None:
+            protocol = cast(Protocol | None, factory.buildProtocol(where))
+            made.extend([protocol] if protocol else [])
+            return protocol
+
+        if not self._couple(parse(address), _named(HostPort("127.0.0.1", self._free_port())), build):
+            connected.errback(error.ConnectionRefusedError(address))
+        elif not made:
+            connected.errback(error.ConnectError(string="the factory wants no connection"))
+        else:
+            connected.callback(made[0])
+
+    def _couple(self, where: HostPort | UnixPath, caller: AnyAddress, build: _Build) -> bool:
+        """Join a new client to the listener; False when there is none. A factory that builds None hangs up."""
+        factory = self._listener(where)
+        if factory is None:
+            return False
+        called = _named(HostPort(where.host or "127.0.0.1", where.port) if isinstance(where, HostPort) else where)
+        client = build(called)
+        if client is None:
+            return True
+        server = cast(Protocol | None, factory.buildProtocol(caller))
+        near = MemoryTransport(self._clock, caller, called, self.segment_octets)
+        far = MemoryTransport(self._clock, called, caller, self.segment_octets)
+        there, back = Flow(), Flow()
+        near.join(client, far, there, back)
+        far.join(server or Protocol(), near, back, there)
+        far.protocol.makeConnection(far)
+        client.makeConnection(near)
+        if server is None:
+            far.loseConnection()
+        return True
+
+    def _listener(self, where: HostPort | UnixPath) -> Factory | None:
+        factory = self._listeners.get(where)
+        if factory is None and isinstance(where, HostPort):
+            factory = self._listeners.get(HostPort("", where.port))
+        return factory
+
+    def _close(self, where: HostPort | UnixPath) -> None:
+        factory = self._listeners.pop(where, None)
+        if factory is not None:
+            factory.doStop()
+
+    def _free_port(self) -> int:
+        self._next_port += 1
+        return self._next_port
+
+
+def _named(where: HostPort | UnixPath) -> AnyAddress:
+    if isinstance(where, UnixPath):
+        return UNIXAddress(where.path.encode())
+    kind = IPv6Address if ":" in where.host else IPv4Address
+    return kind("TCP", where.host or EVERYWHERE, where.port)
+
+
+def _cancelling(result: T, call: IDelayedCall) -> T:
+    if call.active():
+        call.cancel()
+    return result
