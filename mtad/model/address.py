@@ -32,6 +32,17 @@ class Address:
         """What hosted addresses are compared by: the local part after NFC and casefold (DESIGN §5)."""
         return f"{folded(self.local_part)}@{self.domain}"
 
+    @property
+    def plain(self) -> str:
+        """The local part as it is, never quoted, and the domain: what is stored; `from_plain` is its inverse."""
+        return f"{self.local_part}@{self.domain}"
+
+
+def from_plain(text: str) -> Address:
+    """Return the address whose `plain` form this is; a domain has no at sign, so the last one divides."""
+    local_part, _, domain = text.rpartition("@")
+    return Address(local_part, domain)
+
 
 def folded(local_part: str) -> str:
     """Return a hosted local part in the form it is stored and compared in."""
