@@ -42,8 +42,8 @@ class IQueue(Interface):
         Unavailable after 30 s without an answer: then the message is removed before anything else is written.
         """
 
-    async def ready(now: float, limit: int) -> Sequence[Lane]:
-        """Return up to `limit` lanes that have a queued row due at `now`."""
+    async def ready(now: float, limit: int, after: Lane | None = None) -> Sequence[Lane]:
+        """Return up to `limit` lanes that have a queued row due at `now`, in their order, from behind `after` on."""
 
     async def claim(owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
         """Take up to `per_lane` due rows of each lane: they are the owner's, their claim raised by one.
@@ -162,7 +162,7 @@ class IJournal(Interface):
     """The record of this process: log and metrics."""
 
     def record(event: str, **facts: Fact) -> None:
-        """Note an event of the journal's table (`mtad.adapters.metrics`); it is logged and counted. Never raises."""
+        """Note an event of the journal's table (`mtad.model.journal`); it is logged and counted. Never raises."""
 
 
 class IWallClock(Interface):

@@ -30,6 +30,13 @@ TAKEN_OVER = "taken-over"
 KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER)
 
 
+def freed_event(at: float, recipients: list[str], held: bool) -> Event:
+    """Return what is told of rows whose server ended while it had them: queued again, or `held` the third time."""
+    if not held:
+        return Event(TAKEN_OVER, at, {"recipients": recipients})
+    return Event(HELD, at, {"recipients": recipients, "reason": "the server ended three times while handling this"})
+
+
 @dataclass(frozen=True, slots=True)
 class Happening:
     """One transaction's events of one message, as the timeline returns them."""

@@ -9,6 +9,7 @@ from mtad.model.event import Event
 from mtad.model.outcome import Outcome
 
 CHUNK_OCTETS = 256 * 1024
+TAKEOVERS_UNTIL_HELD = 3
 
 
 class Status(Enum):

@@ -1,0 +1,339 @@
+"""What the queue's tables would hold, in memory: the rules of the queue without its waiting.
+
+`mtad.testing.queue` gives it to flows through the ports. A store outlives the worlds that use it: a test drops a
+world as a crash would, and builds the next one over the same store.
+
+Each method is one transaction. What an adapter does about broken connections is not here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from twisted.internet.interfaces import IReactorTime
+
+from mtad.model.envelope import Recipient
+from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
+from mtad.model.event import Event, Fact, Happening, freed_event
+from mtad.model.identity import SLOTS
+from mtad.model.job import (
+    TAKEOVERS_UNTIL_HELD,
+    Acceptance,
+    Disposal,
+    Job,
+    Lane,
+    Message,
+    Node,
+    Result,
+    Row,
+    RowState,
+    Settlement,
+    Status,
+    Target,
+    Waiting,
+)
+from mtad.model.key import key_number
+
+SLOT_REST_SECONDS = 3600
+_DAY_SECONDS = 86400
+
+
+@dataclass(slots=True)
+class QueueRow:
+    """A row of `message_queue`."""
+
+    message: int
+    organisation: int
+    recipient: Recipient
+    status: Status
+    claim: int
+    due: float
+    expires_at: float
+    owner: int | None
+    attempts: int = 0
+    taken_over: int = 0
+
+    def free(self, due: float) -> None:
+        """Queue the row again, owned by nobody."""
+        self.status, self.owner, self.due = Status.QUEUED, None, due
+
+    @property
+    def lane(self) -> Lane:
+        """Where the row waits."""
+        return Lane(self.organisation, self.recipient.destination)
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """A row of `nodes`."""
+
+    name: str
+    slot: int
+    beat: int = 0
+    stats: dict[str, Fact] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class SlotRow:
+    """A row of `node_slots`; times are of the store's own clock."""
+
+    last_beat: float
+    last_id: int = 0
+
+
+class MemoryStore:
+    """The tables. `clock` is the database's own, by which slots rest; all other times come with the calls."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.clock = clock
+        self.messages: dict[int, Message] = {}
+        self.contents: dict[int, bytes] = {}
+        self.rows: dict[tuple[int, int], QueueRow] = {}
+        self.happenings: list[Happening] = []
+        self.keys: list[tuple[float, int, int, int]] = []
+        self.nodes: dict[int, NodeRow] = {}
+        self.slots: dict[int, SlotRow] = {}
+        self.last_owner = 0
+
+    def accept(self, acceptance: Acceptance, owner: int) -> None:
+        """Write what is not there yet of an acceptance, owned and delivering; LeaseLost, Unacceptable."""
+        self._require(owner)
+        _check_texts(acceptance)
+        for message in acceptance.messages:
+            if message.id not in self.messages:
+                self._insert(message, owner)
+                self.contents.setdefault(acceptance.content_id, bytes(acceptance.content))
+
+    def _insert(self, message: Message, owner: int) -> None:
+        self.messages[message.id] = replace(message, events=(), keys=())
+        for recipient in message.recipients:
+            self.rows[message.id, recipient.n] = QueueRow(
+                message.id, message.organisation, recipient, Status.DELIVERING, 1,
+                message.received_at, message.expires_at, owner,
+            )  # fmt: skip
+        self._tell(message.id, message.organisation, message.received_at, message.events)
+        self.keys.extend(
+            (message.received_at, message.organisation, key_number(key), message.id) for key in message.keys
+        )
+
+    def forget(self, messages: Iterable[int]) -> None:
+        """Remove messages whose acceptance nobody was told of, with all that came with them."""
+        for message in messages:
+            for key in [key for key in self.rows if key[0] == message]:
+                del self.rows[key]
+            self.happenings = [happening for happening in self.happenings if happening.message != message]
+            self.keys = [key for key in self.keys if key[3] != message]
+            self._clean(message)
+
+    def ready(self, now: float, limit: int, after: Lane | None) -> list[Lane]:
+        """Return lanes with due rows in their order, behind `after`."""
+        lanes = {row.lane for row in self.rows.values() if row.status is Status.QUEUED and row.due <= now}
+        behind = (lane for lane in lanes if after is None or _order(lane) > _order(after))
+        return sorted(behind, key=_order)[:limit]
+
+    def claim(self, owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> list[Job]:
+        """Take due rows for `owner`; LeaseLost."""
+        self._require(owner)
+        jobs = []
+        for lane in lanes:
+            due = (row for row in self.rows.values() if row.lane == lane and row.status is Status.QUEUED)
+            taken = sorted((row for row in due if row.due <= now), key=lambda row: row.due)[:per_lane]
+            for row in taken:
+                row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
+            messages = dict.fromkeys(row.message for row in taken)
+            jobs += [self._job(number, lane, [row for row in taken if row.message == number]) for number in messages]
+        return jobs
+
+    def _job(self, number: int, lane: Lane, rows: Iterable[QueueRow]) -> Job:
+        message = self.messages[number]
+        return Job(
+            message=number,
+            organisation=lane.organisation,
+            destination=lane.destination,
+            reverse_path=message.reverse_path,
+            content_id=message.content_id,
+            size=message.size,
+            received_at=message.received_at,
+            total=len(message.recipients),
+            copies=message.copies,
+            targets=tuple(
+                Target(row.recipient, row.claim, row.attempts, row.expires_at)
+                for row in sorted(rows, key=lambda row: row.recipient.n)
+            ),
+        )
+
+    def settle(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
+        """Write results and events; LeaseLost."""
+        self._require(owner)
+        for settlement in settlements:
+            matched = [self._apply(settlement.message, result) for result in settlement.results]
+            if any(matched):
+                self._tell(settlement.message, settlement.organisation, now, settlement.events)
+                self._clean(settlement.message)
+
+    def _apply(self, message: int, result: Result) -> bool:
+        """Write one result if its claim stands; say whether it did."""
+        row = self.rows.get((message, result.n))
+        if row is None or row.claim != result.claim:
+            return False
+        if result.disposal is Disposal.GONE:
+            del self.rows[message, result.n]
+            return True
+        row.owner, row.claim = None, row.claim + 1
+        if result.disposal is Disposal.HELD:
+            row.status = Status.HELD
+        else:
+            row.status = Status.HELD if row.status is Status.HELD else Status.QUEUED
+            row.attempts, row.due = row.attempts + 1, result.due
+        return True
+
+    def release(self, rows: Sequence[Row], owner: int, now: float) -> None:
+        """Free those rows that are still this owner's under that claim."""
+        for key in rows:
+            row = self.rows.get((key.message, key.n))
+            if row is not None and row.claim == key.claim and row.owner == owner and owner in self.nodes:
+                row.free(now)
+
+    def owned(self, owner: int) -> list[Row]:
+        """Return the keys of an owner's rows."""
+        return [Row(*key, row.claim) for key, row in sorted(self.rows.items()) if row.owner == owner]
+
+    def sweep(self, before: float) -> int:
+        """Remove old messages without rows and contents without messages; return how many messages."""
+        with_rows = {message for message, _ in self.rows}
+        old = [
+            message.id
+            for message in self.messages.values()
+            if message.received_at < before and message.id not in with_rows
+        ]
+        for message in old:
+            self._clean(message)
+        carried = {message.content_id for message in self.messages.values()}
+        self.contents = {number: octets for number, octets in self.contents.items() if number in carried}
+        return len(old)
+
+    def listing(self, status: Status | None, limit: int, organisation: int | None) -> list[Waiting]:
+        """Return messages with rows of that status, oldest first."""
+        wanted = {row.message for row in self.rows.values() if status is None or row.status is status}
+        numbers = (number for number in sorted(wanted) if organisation in (None, self.messages[number].organisation))
+        return [waiting for number in numbers if (waiting := self.waiting(number))][:limit]
+
+    def waiting(self, number: int) -> Waiting | None:
+        """Return a message and its rows; None when it has none."""
+        rows = tuple(
+            RowState(row.recipient, row.status, row.attempts, row.due, row.expires_at, row.owner or 0)
+            for (message, _), row in sorted(self.rows.items(), key=lambda item: item[0])
+            if message == number
+        )
+        if not rows:
+            return None
+        message = self.messages[number]
+        return Waiting(number, message.organisation, message.reverse_path, message.size, message.received_at, rows)
+
+    def join(self, name: str) -> Node:
+        """Give a new owner number and a slot that rested."""
+        held = {node.slot for node in self.nodes.values()}
+        rested = self.clock.seconds() - SLOT_REST_SECONDS
+        free = (slot for slot, row in sorted(self.slots.items()) if slot not in held and row.last_beat < rested)
+        slot = next(free, len(self.slots))
+        if slot == SLOTS:
+            raise Unavailable("postgres", "no slot is free")
+        last_id = self.slots[slot].last_id if slot in self.slots else 0
+        self.slots[slot] = SlotRow(self.clock.seconds(), last_id)
+        self.last_owner += 1
+        self.nodes[self.last_owner] = NodeRow(name, slot)
+        return Node(self.last_owner, slot, last_id)
+
+    def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
+        """Raise a node's beat; False without its row."""
+        node = self.nodes.get(owner)
+        if node is None:
+            return False
+        node.beat, node.stats = node.beat + 1, dict(stats)
+        slot = self.slots[node.slot]
+        slot.last_beat, slot.last_id = self.clock.seconds(), max(slot.last_id, last_id)
+        return True
+
+    def take_over(self, owner: int, now: float) -> int:
+        """Delete a node and free its rows, counting."""
+        self.nodes.pop(owner, None)
+        return self._free_counting((row for row in self.rows.values() if row.owner == owner), now)
+
+    def free_orphans(self, now: float) -> int:
+        """Free rows whose owner has no node, counting."""
+        orphans = (row for row in self.rows.values() if row.owner is not None and row.owner not in self.nodes)
+        return self._free_counting(orphans, now)
+
+    def _free_counting(self, rows: Iterable[QueueRow], now: float) -> int:
+        freed = list(rows)
+        told: dict[tuple[int, bool], list[str]] = {}
+        for row in freed:
+            row.free(now)
+            row.taken_over += 1
+            held = row.taken_over >= TAKEOVERS_UNTIL_HELD
+            if held:
+                row.status = Status.HELD
+            told.setdefault((row.message, held), []).append(str(row.recipient.address))
+        for (message, held), recipients in told.items():
+            event = freed_event(now, recipients, held)
+            self._tell(message, self.messages[message].organisation, now, (event,))
+        return len(freed)
+
+    def leave(self, owner: int, now: float) -> int:
+        """Free a node's rows, not counting, and delete it."""
+        rows = [row for row in self.rows.values() if row.owner == owner]
+        for row in rows:
+            row.free(now)
+        self.nodes.pop(owner, None)
+        return len(rows)
+
+    def story(self, message: int) -> list[Happening]:
+        """Return a message's happenings, oldest first."""
+        return sorted((each for each in self.happenings if each.message == message), key=lambda each: each.at)
+
+    def search(self, number: int, limit: int, organisation: int | None) -> list[int]:
+        """Return messages that carry a key, newest first."""
+        found = {key[3] for key in self.keys if key[2] == number and organisation in (None, key[1])}
+        return sorted(found, reverse=True)[:limit]
+
+    def drop_before(self, time: float) -> None:
+        """Drop the timeline's whole days before that time."""
+        day = time // _DAY_SECONDS * _DAY_SECONDS
+        self.happenings = [happening for happening in self.happenings if happening.at >= day]
+        self.keys = [key for key in self.keys if key[0] >= day]
+
+    def _require(self, owner: int) -> None:
+        if owner not in self.nodes:
+            raise LeaseLost(f"node {owner} has no row")
+
+    def _tell(self, message: int, organisation: int, at: float, events: tuple[Event, ...]) -> None:
+        if events:
+            self.happenings.append(Happening(message, organisation, at, events))
+
+    def _clean(self, number: int) -> None:
+        """Remove a message that has no rows, and its content when no other carries it."""
+        if number in self.messages and not any(message == number for message, _ in self.rows):
+            content_id = self.messages.pop(number).content_id
+            if not any(message.content_id == content_id for message in self.messages.values()):
+                self.contents.pop(content_id, None)
+
+
+def _order(lane: Lane) -> tuple[int, bytes]:
+    """Return what lanes are ordered by: destinations octet by octet, as in a database of locale C."""
+    return lane.organisation, lane.destination.encode("utf-8", "surrogatepass")
+
+
+def _check_texts(acceptance: Acceptance) -> None:
+    """Raise Unacceptable for text a database cannot hold: NUL, lone surrogates."""
+    for text in _texts(acceptance):
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text if letter > "\x7f"):
+            raise Unacceptable(f"text with NUL or a lone surrogate: {text!r:.100}")
+
+
+def _texts(acceptance: Acceptance) -> Iterator[str]:
+    for message in acceptance.messages:
+        yield message.direction
+        yield str(message.reverse_path or "")
+        for recipient in message.recipients:
+            yield from (str(recipient.original), str(recipient.address), recipient.destination)
+        for event in message.events:
+            yield event.kind
