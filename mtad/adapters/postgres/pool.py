@@ -16,6 +16,7 @@ import psycopg2.extensions
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from txpostgres import txpostgres
 from zope.interface import implementer
 
@@ -25,6 +26,8 @@ from mtad.model.errors import Unavailable
 
 T = TypeVar("T")
 Values = Sequence[object]
+Heard = Callable[[str, str], None]
+"""Told of a notification: channel and payload."""
 
 _CHECK_SECONDS = 5.0
 _STOP_SECONDS = 5.0
@@ -34,7 +37,16 @@ _PAUSE_SECONDS = 1.0
 
 
 class Connection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
-    """A connection that ends quietly when the server ends it while idle, instead of logging a traceback."""
+    """A connection that ends quietly when the server ends it, and tells news and its own end at once.
+
+    txpostgres would log a traceback for a server that goes away while nothing is asked, and hand out notifications
+    through the global cooperator.
+    """
+
+    def __init__(self, reactor: IReactor, heard: Heard, ended: Callable[[], None]) -> None:
+        super().__init__(reactor)
+        self._heard = heard
+        self._ended = ended
 
     def doRead(self) -> None:
         """See whether the server said something; close at trouble."""
@@ -42,6 +54,24 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has
             super().doRead()
         except psycopg2.Error:
             self.close()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close, unless a connection attempt still has other hosts to try."""
+        super().connectionLost(reason)
+        if self._pollingD is None and not self.pollable().closed:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection; what waits on it fails."""
+        super().close()
+        self._ended()
+
+    def checkForNotifies(self) -> None:
+        """Hand out what was notified, in order."""
+        notifies = self.pollable().notifies
+        while notifies:
+            notify = notifies.pop(0)
+            self._heard(notify.channel, notify.payload)
 
 
 class Cursor:
@@ -51,42 +81,49 @@ class Cursor:
     done is not known.
     """
 
-    def __init__(self, reactor: IReactor, clock: IReactorTime, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        reactor: IReactor,
+        clock: IReactorTime,
+        timeout_seconds: float,
+        heard: Heard = lambda channel, payload: None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
-        self.connection = Connection(reactor)
+        self._connection = Connection(reactor, heard, ended)
 
     @property
     def closed(self) -> bool:
         """Whether the connection ended."""
-        return bool(self.connection.pollable() is None or self.connection.closed)
+        return bool(self._connection.pollable() is None or self._connection.closed)
 
     @property
     def clean(self) -> bool:
         """Whether the connection stands and is in no transaction."""
         idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
-        return not self.closed and bool(self.connection.get_transaction_status() == idle)
+        return not self.closed and bool(self._connection.get_transaction_status() == idle)
 
     async def open(self, parameters: Parameters, timeout_seconds: float) -> None:
         """Connect; Unavailable when that fails or takes longer."""
-        await self._answer(lambda: self.connection.connect(**parameters), timeout_seconds)
+        await self._answer(lambda: self._connection.connect(**parameters), timeout_seconds)
 
     async def query(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run one statement with `%s` for each of `values` and return its rows."""
-        cursor = self.connection.cursor()
+        cursor = self._connection.cursor()
         await self._answer(lambda: cursor.execute(sql, tuple(values) or None), self._timeout_seconds)
         return cursor.fetchall() if cursor.description else []
 
     async def execute(self, sql: str, values: Values = ()) -> int:
         """Run one statement and return how many rows it concerned."""
-        cursor = self.connection.cursor()
+        cursor = self._connection.cursor()
         await self._answer(lambda: cursor.execute(sql, tuple(values) or None), self._timeout_seconds)
         return int(cursor.rowcount)
 
     def close(self) -> None:
         """End the connection; what waits on it fails."""
-        if self.connection.pollable() is not None:
-            self.connection.close()
+        if self._connection.pollable() is not None:
+            self._connection.close()
 
     async def _answer(self, ask: Callable[[], "Deferred[object]"], timeout_seconds: float) -> None:
         """Wait for what `ask` starts; close the connection when that takes too long or is cancelled."""

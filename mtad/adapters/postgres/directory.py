@@ -1,0 +1,147 @@
+"""The directory in PostgreSQL: domains, mailboxes and aliases by address (IDirectory).
+
+Lookups of all sessions that wait in one turn of the reactor go out as one query. Answers, also those that say
+"nobody", are remembered in a `Cache` that news from `IWakeups` keeps true; when news may have been missed, all of it
+is dropped. Without the database nothing that is not remembered can be told: Unavailable, never "nobody".
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from mtad.adapters.postgres.cache import Cache, address_key, domain_key
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.tenants import delivery_from_text
+from mtad.interfaces import IDirectory, IWakeups
+from mtad.model.address import Address, folded, from_plain
+from mtad.model.tenant import Alias, Domain, Entry, Mailbox
+
+CHANNEL = "mtad_directory"
+BATCH_KEYS = 1000
+
+_LOOKUP = """
+select asked.n, d.id, d.organisation, d.name, d.verified_at is not null,
+       extract(epoch from d.claimed_at)::float8, d.catch_all, d.delivery,
+       m.id, m.local_part, m.enabled, a.local_part, a.targets
+from unnest(%s::text[], %s::text[]) with ordinality as asked (folded, domain, n)
+join domains d on d.name = asked.domain
+left join mailboxes m on m.domain = d.id and m.folded = asked.folded
+left join aliases a on a.domain = d.id and a.folded = asked.folded
+"""
+
+Question = tuple[str, str]
+"""A folded local part (empty: the domain alone) and a domain."""
+
+NOBODY = Entry(None, None)
+
+
+@implementer(IDirectory)
+class PostgresDirectory:
+    """Answers from memory where it may, from the database where it must."""
+
+    def __init__(self, pool: Pool, clock: IReactorTime, wakeups: IWakeups, cache: Cache | None = None) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._cache = cache or Cache(clock)
+        self._waiting: dict[Question, list[Deferred[Entry]]] = {}
+        wakeups.listen(self._heard, self._cache.flush)
+
+    async def entry(self, address: Address) -> Entry:
+        """Return what is known of an address (IDirectory)."""
+        remembered = self._cache.get(address_key(address.key))
+        if remembered is None:
+            of_domain = self._cache.get(domain_key(address.domain))
+            remembered = NOBODY if of_domain == NOBODY else None
+        if remembered is None:
+            remembered = await self._ask(folded(address.local_part), address.domain)
+        return remembered
+
+    async def domain(self, name: str) -> Domain | None:
+        """Return the domain of that A-label if anybody claimed it here (IDirectory)."""
+        remembered = self._cache.get(domain_key(name))
+        if remembered is None:
+            remembered = await self._ask("", name)
+        return remembered.domain
+
+    def _heard(self, channel: str, key: str) -> None:
+        if channel == CHANNEL:
+            self._cache.forget(key)
+
+    def _ask(self, local_part: str, domain: str) -> "Deferred[Entry]":
+        """Let the next batch ask for an address, or for a domain alone when `local_part` is empty."""
+        answer: Deferred[Entry] = Deferred()
+        if not self._waiting:
+            self._clock.callLater(0, self._send)
+        self._waiting.setdefault((local_part, domain), []).append(answer)
+        return answer
+
+    def _send(self) -> None:
+        waiting, self._waiting = list(self._waiting.items()), {}
+        for start in range(0, len(waiting), BATCH_KEYS):
+            Deferred.fromCoroutine(self._serve(dict(waiting[start : start + BATCH_KEYS])))
+
+    async def _serve(self, batch: dict[Question, list[Deferred[Entry]]]) -> None:
+        try:
+            found = await self._look_up(list(batch))
+        except Exception as error:
+            for answer in chain.from_iterable(batch.values()):
+                answer.errback(error)
+        else:
+            for question, answers in batch.items():
+                for answer in answers:
+                    answer.callback(found[question])
+
+    async def _look_up(self, questions: Sequence[Question]) -> dict[Question, Entry]:
+        """Ask the database once, and remember what it says."""
+        keys = [key for question in questions for key in _keys(question)]
+        lookup = self._cache.begin(keys)
+        try:
+            rows = await self._pool.query(_LOOKUP, tuple(map(list, zip(*questions, strict=True))))
+        except BaseException:
+            self._cache.abandon(lookup)
+            raise
+        found = dict.fromkeys(questions, NOBODY)
+        found.update((questions[row[0] - 1], _entry(row)) for row in rows)
+        self._cache.finish(lookup, {key: entry for question in questions for key, entry in _facts(question, found)})
+        return found
+
+
+def _keys(question: Question) -> list[str]:
+    """Return the keys whose news concerns the answer."""
+    local_part, domain = question
+    keys = [domain_key(domain)]
+    if local_part:
+        keys.append(address_key(f"{local_part}@{domain}"))
+    return keys
+
+
+def _facts(question: Question, found: dict[Question, Entry]) -> Iterator[tuple[str, Entry]]:
+    """Say what an answer tells: of the domain always, of the address when the domain is somebody's."""
+    local_part, domain = question
+    entry = found[question]
+    yield domain_key(domain), Entry(entry.domain, None)
+    if local_part and entry.domain is not None:
+        yield address_key(f"{local_part}@{domain}"), entry
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, *behind = row
+    domain = Domain(
+        id=domain_id,
+        organisation=organisation,
+        name=name,
+        verified=verified,
+        claimed_at=claimed_at,
+        catch_all=None if catch_all is None else from_plain(catch_all),
+        delivery=delivery_from_text(delivery),
+    )
+    mailbox_id, mailbox_local_part, enabled, alias_local_part, targets = behind
+    if mailbox_id is not None:
+        return Entry(domain, Mailbox(mailbox_id, organisation, Address(mailbox_local_part, name), enabled))
+    if targets is not None:
+        return Entry(domain, Alias(organisation, Address(alias_local_part, name), tuple(map(from_plain, targets))))
+    return Entry(domain, None)

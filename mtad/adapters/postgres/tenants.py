@@ -1,0 +1,205 @@
+"""Organisations, domains, mailboxes and aliases as rows: read whole, and changed in one transaction.
+
+The write side of the directory. What is to be changed is decided by the caller, on what the transaction itself has
+read under a lock, so that two operators cannot undo each other's work unseen. The tables' triggers tell the caches
+(`directory`); statements take many rows, because a statement of many rows is one piece of news.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mtad.adapters.postgres.pool import Cursor, Pool
+from mtad.model.address import folded, from_plain
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
+
+ItemType = TypeVar("ItemType", bound=Item)
+
+# Addresses are printable, so a line end may stand between them.
+_BETWEEN_TARGETS = "\n"
+_ROWS_A_STATEMENT = 5000
+
+_ORGANISATIONS = "select id, name, contact from organisations where name = any(%s)"
+_DOMAINS = """
+select id, organisation, name, verified_at is not null, catch_all, delivery
+from domains where organisation = any(%s) order by name
+"""
+_MAILBOXES = """
+select domain, local_part, password_hash, enabled from mailboxes where organisation = any(%s) order by folded
+"""
+_ALIASES = "select domain, local_part, targets from aliases where organisation = any(%s) order by folded"
+_OWNERS = """
+select d.name, o.name from domains d join organisations o on o.id = d.organisation where d.name = any(%s)
+"""
+
+_LOCK = "lock table organisations, domains, mailboxes, aliases in share row exclusive mode"
+_REMOVE_ADDRESSES = """
+delete from {table} t using unnest(%s::text[], %s::text[]) as gone (domain, folded), domains d
+where d.name = gone.domain and t.domain = d.id and t.folded = gone.folded
+"""
+_REMOVE_DOMAINS = "delete from domains where name = any(%s)"
+_PUT_ORGANISATIONS = """
+insert into organisations (name, contact) select * from unnest(%s::text[], %s::text[])
+on conflict (name) do update set contact = excluded.contact
+"""
+_PUT_DOMAINS = """
+insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery)
+select o.id, put.name, put.at, case when put.verified then put.at end, put.catch_all, put.delivery
+from (select *, to_timestamp(%s) as at from unnest(%s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[])
+          as given (organisation, name, verified, catch_all, delivery)) as put
+join organisations o on o.name = put.organisation
+on conflict (name) do update set
+    verified_at = case when excluded.verified_at is not null
+                       then coalesce(domains.verified_at, excluded.verified_at) end,
+    catch_all = excluded.catch_all, delivery = excluded.delivery
+"""
+_PUT_MAILBOXES = """
+insert into mailboxes (organisation, domain, local_part, folded, password_hash, enabled)
+select d.organisation, d.id, put.local_part, put.folded, put.password_hash, put.enabled
+from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[])
+         as put (domain, local_part, folded, password_hash, enabled)
+join domains d on d.name = put.domain
+on conflict (domain, folded) do update set
+    local_part = excluded.local_part, password_hash = excluded.password_hash, enabled = excluded.enabled
+"""
+_PUT_ALIASES = """
+insert into aliases (organisation, domain, local_part, folded, targets)
+select d.organisation, d.id, put.local_part, put.folded, string_to_array(put.targets, %s)
+from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as put (domain, local_part, folded, targets)
+join domains d on d.name = put.domain
+on conflict (domain, folded) do update set local_part = excluded.local_part, targets = excluded.targets
+"""
+
+
+def delivery_text(delivery: LocalDelivery | None) -> str | None:
+    """Return how a domain's delivery is stored: `maildir:PATH`, `maildir:`, `lmtp:ADDR`; None is the default."""
+    match delivery:
+        case None:
+            return None
+        case MaildirDelivery(path):
+            return f"maildir:{path or ''}"
+        case LmtpDelivery(addr):
+            return f"lmtp:{addr}"
+
+
+def delivery_from_text(text: str | None) -> LocalDelivery | None:
+    """Return the delivery that is stored so; ValueError for a kind this code does not know."""
+    if text is None:
+        return None
+    kind, _, place = text.partition(":")
+    match kind:
+        case "maildir":
+            return MaildirDelivery(place or None)
+        case "lmtp":
+            return LmtpDelivery(place)
+        case _:
+            raise ValueError(f"a domain's delivery is {text!r}, expected maildir:PATH or lmtp:ADDR")
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What the database holds: organisations by name, and which organisation has a domain."""
+
+    holdings: Mapping[str, Holding]
+    owners: Mapping[str, str]
+
+
+Decide = Callable[[Present], Sequence[Change]]
+
+
+class Tenants:
+    """The organisations in the database."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def present(self, organisations: Sequence[str], domains: Sequence[str] = ()) -> Present:
+        """Return what these organisations hold, those that exist, and who has these domains."""
+        return await self._pool.interact(lambda cursor: _present(cursor, organisations, domains))
+
+    async def change(
+        self, organisations: Sequence[str], domains: Sequence[str], decide: Decide, now: float
+    ) -> Sequence[Change]:
+        """Make the changes that `decide` finds in what is present, all or none; return them.
+
+        Nobody else changes tenants from the reading to the commit. What is added is claimed, and verified, at `now`
+        (epoch seconds). What `decide` raises is raised, and nothing is changed.
+        """
+
+        async def work(cursor: Cursor) -> Sequence[Change]:
+            await cursor.execute("set local lock_timeout = '10s'")
+            await cursor.execute(_LOCK)
+            changes = decide(await _present(cursor, organisations, domains))
+            await _write(cursor, changes, now)
+            return changes
+
+        return await self._pool.interact(work)
+
+
+async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequence[str]) -> Present:
+    found = await cursor.query(_ORGANISATIONS, (list(organisations),))
+    ids = [organisation for organisation, _, _ in found]
+    mailboxes: dict[int, list[HeldMailbox]] = {}
+    for domain, local_part, password_hash, enabled in await cursor.query(_MAILBOXES, (ids,)):
+        mailboxes.setdefault(domain, []).append(HeldMailbox(local_part, password_hash, enabled))
+    aliases: dict[int, list[HeldAlias]] = {}
+    for domain, local_part, targets in await cursor.query(_ALIASES, (ids,)):
+        aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
+    held: dict[int, list[HeldDomain]] = {}
+    for domain, organisation, name, verified, catch_all, delivery in await cursor.query(_DOMAINS, (ids,)):
+        held.setdefault(organisation, []).append(
+            HeldDomain(
+                name,
+                verified,
+                None if catch_all is None else from_plain(catch_all),
+                delivery_from_text(delivery),
+                tuple(mailboxes.get(domain, ())),
+                tuple(aliases.get(domain, ())),
+            )
+        )
+    holdings = {name: Holding(name, contact, tuple(held.get(id_, ()))) for id_, name, contact in found}
+    return Present(holdings, dict(await cursor.query(_OWNERS, (list(domains),))))
+
+
+async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
+    """Remove first, so that a name may change its kind; then put what holds before what is held."""
+    removed = [change for change in changes if change.sign is Sign.REMOVE]
+    put = [change for change in changes if change.sign is not Sign.REMOVE]
+    mailboxes = [(change.domain, folded(item.local_part)) for change, item in _of_kind(removed, HeldMailbox)]
+    await _in_bulk(cursor, _REMOVE_ADDRESSES.format(table="mailboxes"), mailboxes)
+    aliases = [(change.domain, folded(item.local_part)) for change, item in _of_kind(removed, HeldAlias)]
+    await _in_bulk(cursor, _REMOVE_ADDRESSES.format(table="aliases"), aliases)
+    await _in_bulk(cursor, _REMOVE_DOMAINS, [(item.name,) for _, item in _of_kind(removed, HeldDomain)])
+    await _in_bulk(
+        cursor, _PUT_ORGANISATIONS, [(item.organisation, item.contact) for _, item in _of_kind(put, Holding)]
+    )
+    await _in_bulk(cursor, _PUT_DOMAINS, [_domain_row(change, item) for change, item in _of_kind(put, HeldDomain)], now)
+    await _in_bulk(cursor, _PUT_MAILBOXES, [_mailbox_row(change, item) for change, item in _of_kind(put, HeldMailbox)])
+    put_aliases = [_alias_row(change, item) for change, item in _of_kind(put, HeldAlias)]
+    await _in_bulk(cursor, _PUT_ALIASES, put_aliases, _BETWEEN_TARGETS)
+
+
+def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Iterable[tuple[Change, ItemType]]:
+    return [(change, change.item) for change in changes if isinstance(change.item, kind)]
+
+
+def _domain_row(change: Change, domain: HeldDomain) -> tuple[Any, ...]:
+    catch_all = None if domain.catch_all is None else domain.catch_all.plain
+    return change.organisation, domain.name, domain.verified, catch_all, delivery_text(domain.delivery)
+
+
+def _mailbox_row(change: Change, mailbox: HeldMailbox) -> tuple[Any, ...]:
+    return change.domain, mailbox.local_part, folded(mailbox.local_part), mailbox.password_hash, mailbox.enabled
+
+
+def _alias_row(change: Change, alias: HeldAlias) -> tuple[Any, ...]:
+    targets = _BETWEEN_TARGETS.join(target.plain for target in alias.targets)
+    return change.domain, alias.local_part, folded(alias.local_part), targets
+
+
+async def _in_bulk(cursor: Cursor, sql: str, rows: Sequence[tuple[Any, ...]], *before: object) -> None:
+    """Run a statement that takes its rows as one array a column, after the values `before`."""
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        columns = zip(*rows[start : start + _ROWS_A_STATEMENT], strict=True)
+        await cursor.execute(sql, (*before, *map(list, columns)))

@@ -1,0 +1,75 @@
+"""What organisations hold, as an operator describes it, and the changes that lead there.
+
+`mtad.model.tenant` has what the journey of a message needs of the same things; these values carry what an operator
+sets and no ids. Addresses compare by their folded local part (DESIGN §5).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mtad.model.address import Address
+from mtad.model.tenant import LocalDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMailbox:
+    """A mailbox; `local_part` as the operator wrote it. Without `password_hash` (argon2) nobody can log in."""
+
+    local_part: str
+    password_hash: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAlias:
+    """An address that stands for others; `targets` is never empty."""
+
+    local_part: str
+    targets: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDomain:
+    """A domain, its name as A-label, with its addresses. `delivery` None means the server's default."""
+
+    name: str
+    verified: bool = False
+    catch_all: Address | None = None
+    delivery: LocalDelivery | None = None
+    mailboxes: tuple[HeldMailbox, ...] = ()
+    aliases: tuple[HeldAlias, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An organisation and all it holds."""
+
+    organisation: str
+    contact: str | None = None
+    domains: tuple[HeldDomain, ...] = ()
+
+
+class Sign(Enum):
+    """What becomes of an item."""
+
+    ADD = "+"
+    CHANGE = "~"
+    REMOVE = "-"
+
+
+Item = Holding | HeldDomain | HeldMailbox | HeldAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One item to add, to change into what `item` says, or to remove with all it holds.
+
+    It concerns the item's own attributes; what it holds has changes of its own, except when it goes. `domain` is
+    where a mailbox or an alias is, empty for the others; `detail` says what is different, for people.
+    """
+
+    sign: Sign
+    organisation: str
+    domain: str
+    item: Item
+    detail: str = ""

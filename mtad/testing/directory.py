@@ -1,0 +1,86 @@
+"""The directory's twin: what organisations hold, in memory and always fresh.
+
+    directory = MemoryDirectory(clock)
+    directory.hold(Holding("acme", None, (HeldDomain("acme.example", True, mailboxes=(HeldMailbox("alice"),)),)))
+
+It can be made slow (`delay_seconds`) or be away (`reachable`); `asked` are the addresses and domains asked for.
+"""
+
+from itertools import count
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from zope.interface import implementer
+
+from mtad.interfaces import IDirectory
+from mtad.model.address import Address
+from mtad.model.errors import Unavailable
+from mtad.model.holdings import HeldDomain, Holding
+from mtad.model.tenant import Alias, Domain, Entry, Mailbox
+
+
+@implementer(IDirectory)
+class MemoryDirectory:
+    """Answers from what it was told to hold."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.reachable = True
+        self.delay_seconds = 0.0
+        self.asked: list[str] = []
+        self._clock = clock
+        self._ids = count(1)
+        self._id_of: dict[str, int] = {}
+        self._domains: dict[str, Domain] = {}
+        self._behind: dict[str, Mailbox | Alias] = {}
+
+    def hold(self, holding: Holding, now: float = 0.0) -> None:
+        """Let an organisation hold this and nothing else; what is new is claimed at `now` (epoch seconds)."""
+        organisation = self._id("organisation", holding.organisation)
+        claimed = {name: domain.claimed_at for name, domain in self._domains.items()}
+        self._domains = {name: kept for name, kept in self._domains.items() if kept.organisation != organisation}
+        self._behind = {key: kept for key, kept in self._behind.items() if kept.organisation != organisation}
+        for domain in holding.domains:
+            self._hold_domain(organisation, domain, claimed.get(domain.name, now))
+
+    async def entry(self, address: Address) -> Entry:
+        """Return what is known of an address (IDirectory)."""
+        await self._answer(address.key)
+        domain = self._domains.get(address.domain)
+        return Entry(domain, None if domain is None else self._behind.get(address.key))
+
+    async def domain(self, name: str) -> Domain | None:
+        """Return the domain of that A-label if anybody claimed it here (IDirectory)."""
+        await self._answer(name)
+        return self._domains.get(name)
+
+    def _hold_domain(self, organisation: int, domain: HeldDomain, claimed_at: float) -> None:
+        self._domains[domain.name] = Domain(
+            self._id("domain", domain.name),
+            organisation,
+            domain.name,
+            domain.verified,
+            claimed_at,
+            domain.catch_all,
+            domain.delivery,
+        )
+        for alias in domain.aliases:
+            address = Address(alias.local_part, domain.name)
+            self._behind[address.key] = Alias(organisation, address, alias.targets)
+        for mailbox in domain.mailboxes:
+            address = Address(mailbox.local_part, domain.name)
+            self._behind[address.key] = Mailbox(
+                self._id("mailbox", address.key), organisation, address, mailbox.enabled
+            )
+
+    def _id(self, kind: str, name: str) -> int:
+        key = f"{kind} {name}"
+        if key not in self._id_of:
+            self._id_of[key] = next(self._ids)
+        return self._id_of[key]
+
+    async def _answer(self, what: str) -> None:
+        self.asked.append(what)
+        if self.delay_seconds:
+            await deferLater(self._clock, self.delay_seconds)
+        if not self.reachable:
+            raise Unavailable("postgres", "the directory is away")
