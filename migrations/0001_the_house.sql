@@ -24,7 +24,7 @@ insert into organisations (name) values ('system');
 create table domains (
     id           bigint generated always as identity primary key,
     organisation bigint not null references organisations,
-    name         text not null unique check (name = lower(name) and name <> ''),  -- A-label
+    name         text not null unique check (name = lower(name) and octet_length(name) between 1 and 255),  -- A-label
     claimed_at   timestamptz not null default now(),
     verified_at  timestamptz,                   -- null: external to everyone (DESIGN D12)
     catch_all    text,                          -- an address, or none
@@ -38,7 +38,7 @@ create table mailboxes (
     organisation  bigint not null,
     domain        bigint not null,
     local_part    text not null check (local_part <> ''),  -- as the operator wrote it; names the Maildir
-    folded        text not null,                           -- what is compared: NFC and casefold
+    folded        text not null check (octet_length(folded) <= 1000),  -- what is compared: NFC and casefold
     password_hash text,                                    -- argon2; null: nobody can log in
     enabled       boolean not null default true,
     foreign key (organisation, domain) references domains (organisation, id) on delete cascade,
@@ -51,7 +51,7 @@ create table aliases (
     organisation bigint not null,
     domain       bigint not null,
     local_part   text not null check (local_part <> ''),
-    folded       text not null,
+    folded       text not null check (octet_length(folded) <= 1000),  -- a notification has room for 8000 octets
     targets      text[] not null check (cardinality(targets) between 1 and 1000),
     foreign key (organisation, domain) references domains (organisation, id) on delete cascade,
     unique (domain, folded)
@@ -59,7 +59,8 @@ create table aliases (
 create index on aliases (organisation);
 
 -- Directory caches follow these (DESIGN §5): a statement notifies its keys, above 100 'all'. A key is
--- 'address:LOCAL@DOMAIN' or 'domain:NAME'; a domain's key drops what is known of all its addresses.
+-- 'address:LOCAL@DOMAIN' or 'domain:NAME'; a domain's key drops what is known of all its addresses, and so also stands
+-- for those that go with it. An update tells of what was and of what is, for a row that changed its name.
 create function notify_directory(keys text[]) returns void language plpgsql as $$
 begin
     if cardinality(keys) > 100 then
@@ -87,17 +88,23 @@ create trigger inserted after insert on domains referencing new table as changed
     for each statement execute function domains_changed();
 create trigger updated after update on domains referencing new table as changed
     for each statement execute function domains_changed();
+create trigger replaced after update on domains referencing old table as changed
+    for each statement execute function domains_changed();
 create trigger deleted after delete on domains referencing old table as changed
     for each statement execute function domains_changed();
 create trigger inserted after insert on mailboxes referencing new table as changed
     for each statement execute function addresses_changed();
 create trigger updated after update on mailboxes referencing new table as changed
     for each statement execute function addresses_changed();
+create trigger replaced after update on mailboxes referencing old table as changed
+    for each statement execute function addresses_changed();
 create trigger deleted after delete on mailboxes referencing old table as changed
     for each statement execute function addresses_changed();
 create trigger inserted after insert on aliases referencing new table as changed
     for each statement execute function addresses_changed();
 create trigger updated after update on aliases referencing new table as changed
+    for each statement execute function addresses_changed();
+create trigger replaced after update on aliases referencing old table as changed
     for each statement execute function addresses_changed();
 create trigger deleted after delete on aliases referencing old table as changed
     for each statement execute function addresses_changed();
