@@ -1,0 +1,65 @@
+"""Octets that arrived and are not read yet, and the command lines taken from them.
+
+Only CRLF ends a line (RFC 5321 §2.3.8). A line is fit to be executed when it begins after a CRLF, or where the session
+does, ends in CRLF, and has no CR or LF between. So what follows a bare LF is refused as well: a peer that let a bare
+LF into an argument cannot be made to send us a command of its own. Each LF gets its answer at once, though, or a peer
+that ends all its lines with LF would wait for us until it gives up.
+"""
+
+from mtad.model import replies
+from mtad.model.reply import Reply
+
+LINE_OCTETS = 2048
+"""The longest command line, CRLF included: 512 (RFC 5321 §4.5.3.1.4) and room for what extensions add."""
+
+
+class Arrived:
+    """A buffer that is read from the front; `len` is what it holds. Its bound is the caller's: it stops feeding."""
+
+    def __init__(self) -> None:
+        self._octets = b""
+        self._position = 0
+        self._overlong = False
+        self._after_crlf = True
+
+    def __len__(self) -> int:
+        return len(self._octets) - self._position
+
+    def add(self, data: bytes) -> None:
+        """Append what arrived."""
+        self._octets = self._octets[self._position :] + data
+        self._position = 0
+
+    def line(self) -> bytes | Reply | None:
+        """Return the next command line without CRLF, the reply to one that is not fit, or None: more must arrive.
+
+        A line over `LINE_OCTETS` is answered once, as soon as that is known; its rest is dropped as it arrives.
+        """
+        start = self._position
+        end = self._octets.find(b"\n", start) + 1
+        if not end:
+            return self._unfinished()
+        self._position = end
+        line = self._octets[start:end]
+        follows_crlf, self._after_crlf = self._after_crlf, line.endswith(b"\r\n")
+        if self._overlong:
+            self._overlong = False
+            return self.line()
+        if len(line) > LINE_OCTETS:
+            return replies.LINE_TOO_LONG
+        if not follows_crlf or line.find(b"\r") != len(line) - 2:
+            return replies.SYNTAX_ERROR
+        return line[:-2]
+
+    def _unfinished(self) -> Reply | None:
+        known, self._overlong = self._overlong, self._overlong or len(self) >= LINE_OCTETS
+        if self._overlong:
+            # The last octet may be the CR of the line's end.
+            self._position = max(self._position, len(self._octets) - 1)
+        return replies.LINE_TOO_LONG if self._overlong and not known else None
+
+    def take(self) -> bytes:
+        """Remove and return everything."""
+        octets, self._octets = self._octets[self._position :], b""
+        self._position = 0
+        return octets

@@ -1,0 +1,172 @@
+"""The server's side of an SMTP session without I/O: octets in, events out, one reply each (RFC 5321).
+
+`receive_data` takes what arrived, `next_event` gives what it means. While a reply is owed `next_event` says PAUSED and
+what arrives waits, so pipelined commands are answered in order however long each answer takes (RFC 2920 §3.2). A reply
+moves the session by the table of `mtad.smtp.states`, and only here.
+
+It knows what the protocol alone can know and answers that itself (`Answered`); who may send what to whom it leaves to
+the caller. It never waits, logs or closes anything. What is buffered is the caller's to bound: it stops reading from
+the peer while `buffered_octets` is large.
+"""
+
+from mtad.model import replies
+from mtad.model.reply import Reply
+from mtad.smtp import extensions, states, timeouts
+from mtad.smtp.commands import NEED_DATA, PAUSED, VERBS, Answered, Content, EndOfData, Event, Hello, MailFrom, Signal
+from mtad.smtp.data import DataDecoder
+from mtad.smtp.lines import Arrived
+from mtad.smtp.states import Command, State
+
+_DEAF = (State.SECURING, State.CLOSED)
+
+
+class Conversation:
+    """One session. `max_message_size` is in octets; `starttls` says whether TLS can be started."""
+
+    def __init__(self, *, hostname: str, max_message_size: int, starttls: bool) -> None:
+        self._hostname = hostname
+        self._max_message_size = max_message_size
+        self._starttls = starttls
+        self._state = State.CONNECTED
+        self._owed: tuple[Command, Event] | None = None
+        self._arrived = Arrived()
+        self._decoder = DataDecoder(max_message_size)
+        self._esmtp = False
+        self._tls = False
+        self._error_count = 0
+
+    @property
+    def esmtp(self) -> bool:
+        """Whether the peer greeted with EHLO."""
+        return self._esmtp
+
+    @property
+    def tls(self) -> bool:
+        """Whether the session is under TLS."""
+        return self._tls
+
+    @property
+    def error_count(self) -> int:
+        """How many commands so far were the peer's own fault (`Answered.error`)."""
+        return self._error_count
+
+    @property
+    def buffered_octets(self) -> int:
+        """How much arrived and is not read yet."""
+        return len(self._arrived)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long the peer may be silent while something is expected of it (RFC 5321 §4.5.3.2.7)."""
+        return timeouts.SERVER_SECONDS
+
+    def greeting(self) -> bytes:
+        """Return the octets that open the session."""
+        return replies.greeting(self._hostname).encode()
+
+    def receive_data(self, data: bytes) -> None:
+        """Take octets from the peer; once the session is closing, or about to begin TLS, they mean nothing."""
+        if self._state not in _DEAF:
+            self._arrived.add(data)
+
+    def next_event(self) -> Event | Signal:
+        """Return the next event, PAUSED while a reply is owed to the last, NEED_DATA when more must arrive."""
+        if self._owed is not None:
+            return PAUSED
+        if self._state is State.DATA:
+            return self._read_content()
+        line = self._arrived.line()
+        if line is None:
+            return NEED_DATA
+        command, event = self._unfit(line) if isinstance(line, Reply) else self._read_command(line)
+        if isinstance(event, Answered) and event.error:
+            self._error_count += 1
+        self._owed = command, event
+        return event
+
+    def reply(self, reply: Reply) -> bytes:
+        """Return the octets that answer the last event, and move the session as the reply has it.
+
+        A closing reply may also be given when none is owed. RuntimeError for any other.
+        """
+        if self._owed is None and not reply.closes:
+            raise RuntimeError(f"no reply is owed, but one was given: {reply.text}")
+        if reply.closes:
+            self._state = State.CLOSED
+            self._drop_if_deaf()
+        elif self._owed is not None:
+            self._move(*self._owed, reply)
+        self._owed = None
+        return reply.encode()
+
+    def hello_reply(self) -> Reply:
+        """Return the answer to the EHLO or HELO a reply is owed to (RFC 5321 §4.1.1.1)."""
+        if self._owed is None or not isinstance(self._owed[1], Hello):
+            raise RuntimeError("no reply to EHLO or HELO is owed")
+        if not self._owed[1].extended:
+            return replies.hello(self._hostname)
+        offered = extensions.keywords(self._max_message_size, self._starttls and not self._tls)
+        return replies.hello(self._hostname, offered)
+
+    def tls_started(self) -> None:
+        """Begin anew under TLS: all the peer said before is forgotten, also what it sent too early (RFC 3207 §4.2).
+
+        RuntimeError in the middle of a session that did not agree to STARTTLS.
+        """
+        if states.refusal(self._state, Command.SECURED) or self._owed:
+            raise RuntimeError(f"TLS began in a session that is {self._state.value}")
+        self._state = states.after(self._state, Command.SECURED)
+        self._arrived = Arrived()
+        self._esmtp = False
+        self._tls = True
+
+    def _unfit(self, reply: Reply) -> tuple[Command, Event]:
+        return Command.ASIDE, Answered(reply, error=True)
+
+    def _read_command(self, line: bytes) -> tuple[Command, Event]:
+        # Trailing white space is tolerated (RFC 5321 §4.1.1).
+        verb, _, argument = line.rstrip(b" \t").partition(b" ")
+        known = VERBS.get(verb.upper())
+        if known is None:
+            return self._unfit(replies.UNKNOWN_COMMAND if verb else replies.SYNTAX_ERROR)
+        command, parse = known
+        refusal = self._refusal(command)
+        if refusal is not None:
+            return self._unfit(refusal)
+        event = parse(argument.lstrip(b" "), self._hostname)
+        if isinstance(event, MailFrom) and event.size is not None and event.size > self._max_message_size:
+            return Command.ASIDE, Answered(replies.TOO_LARGE, error=False)
+        return Command.ASIDE if isinstance(event, Answered) else command, event
+
+    def _refusal(self, command: Command) -> Reply | None:
+        if command is Command.STARTTLS and not self._starttls:
+            return replies.NOT_IMPLEMENTED
+        if command is Command.STARTTLS and self._tls:
+            return replies.BAD_SEQUENCE
+        return states.refusal(self._state, command)
+
+    def _read_content(self) -> Event | Signal:
+        content = self._decoder.feed(self._arrived.take())
+        if content:
+            return Content(content)
+        if not self._decoder.finished:
+            return NEED_DATA
+        self._arrived.add(self._decoder.rest)
+        event = EndOfData(self._decoder.problem)
+        self._owed = Command.END, event
+        return event
+
+    def _move(self, command: Command, event: Event, reply: Reply) -> None:
+        if not reply.positive and command is not Command.END:
+            return
+        self._state = states.after(self._state, command)
+        if isinstance(event, Hello):
+            self._esmtp = event.extended
+        elif self._state is State.DATA:
+            self._decoder = DataDecoder(self._max_message_size)
+        self._drop_if_deaf()
+
+    def _drop_if_deaf(self) -> None:
+        # What was pipelined behind STARTTLS came without protection: anybody may have put it there.
+        if self._state in _DEAF:
+            self._arrived = Arrived()

@@ -1,0 +1,113 @@
+"""Which commands are legal when, and where they lead: all of the server's session state lives in this table.
+
+A command moves the session only once its reply is positive; the end of data moves it whatever the reply, because the
+transaction is over either way (RFC 5321 §4.1.1.4). A pair the table lacks is refused and moves nothing
+(RFC 5321 §4.1.4). `ASIDE` stands for NOOP, VRFY, EXPN, HELP and AUTH, which are answered and change nothing.
+
+    state      HELLO  MAIL  RCPT  DATA  END    STARTTLS  SECURED    RSET       ASIDE      QUIT
+    connected  ready  -     -     -     -      -         connected  connected  connected  closed
+    ready      ready  mail  -     -     -      securing  -          ready      ready      closed
+    mail       ready  -     rcpt  -     -      -         -          ready      mail       closed
+    rcpt       ready  -     rcpt  data  -      -         -          ready      rcpt       closed
+    data       -      -     -     -     ready  -         -          -          -          -
+    securing   -      -     -     -     -      -         connected  -          -          -
+    closed     -      -     -     -     -      -         -          -          -          -
+
+`connected`: greeted, or TLS just began; `ready`: the peer said its name; `mail`: a transaction is open; `rcpt`: it has
+an accepted recipient; `data`: content is being read; `securing`: 220 to STARTTLS was sent, nothing is read until TLS
+began; `closed`: a closing reply was sent, nothing is read any more.
+"""
+
+from enum import Enum
+
+from mtad.model import replies
+from mtad.model.reply import Reply
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    CONNECTED = "connected"
+    READY = "ready"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    SECURING = "securing"
+    CLOSED = "closed"
+
+
+class Command(Enum):
+    """What can move a session. END is the end of data, SECURED the start of TLS; neither is a line of the peer."""
+
+    HELLO = "HELLO"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    END = "END"
+    STARTTLS = "STARTTLS"
+    SECURED = "SECURED"
+    RSET = "RSET"
+    ASIDE = "ASIDE"
+    QUIT = "QUIT"
+
+
+MOVES: dict[State, dict[Command, State]] = {
+    State.CONNECTED: {
+        Command.HELLO: State.READY,
+        Command.SECURED: State.CONNECTED,
+        Command.RSET: State.CONNECTED,
+        Command.ASIDE: State.CONNECTED,
+        Command.QUIT: State.CLOSED,
+    },
+    State.READY: {
+        Command.HELLO: State.READY,
+        Command.MAIL: State.MAIL,
+        Command.STARTTLS: State.SECURING,
+        Command.RSET: State.READY,
+        Command.ASIDE: State.READY,
+        Command.QUIT: State.CLOSED,
+    },
+    State.MAIL: {
+        Command.HELLO: State.READY,
+        Command.RCPT: State.RCPT,
+        Command.RSET: State.READY,
+        Command.ASIDE: State.MAIL,
+        Command.QUIT: State.CLOSED,
+    },
+    State.RCPT: {
+        Command.HELLO: State.READY,
+        Command.RCPT: State.RCPT,
+        Command.DATA: State.DATA,
+        Command.RSET: State.READY,
+        Command.ASIDE: State.RCPT,
+        Command.QUIT: State.CLOSED,
+    },
+    State.DATA: {Command.END: State.READY},
+    State.SECURING: {Command.SECURED: State.CONNECTED},
+    State.CLOSED: {},
+}
+
+# RFC 5321 §3.3: without an accepted recipient DATA may be answered 503 or 554; 554 says what is wrong.
+_REFUSALS: dict[State, dict[Command, Reply]] = {
+    State.CONNECTED: {
+        Command.MAIL: replies.HELO_FIRST,
+        Command.RCPT: replies.HELO_FIRST,
+        Command.DATA: replies.HELO_FIRST,
+        Command.STARTTLS: replies.HELO_FIRST,
+    },
+    State.READY: {Command.RCPT: replies.MAIL_FIRST, Command.DATA: replies.MAIL_FIRST},
+    State.MAIL: {Command.MAIL: replies.NESTED_MAIL, Command.DATA: replies.NO_RECIPIENTS},
+    State.RCPT: {Command.MAIL: replies.NESTED_MAIL},
+}
+
+
+def refusal(state: State, command: Command) -> Reply | None:
+    """Return the reply to a command that is out of sequence, None for one that is legal."""
+    if command in MOVES[state]:
+        return None
+    return _REFUSALS.get(state, {}).get(command, replies.BAD_SEQUENCE)
+
+
+def after(state: State, command: Command) -> State:
+    """Return the state a legal command leads to; KeyError for one that is not."""
+    return MOVES[state][command]

@@ -1,0 +1,170 @@
+"""mtad.smtp.states: the table, its docstring, and every walk through it seen from the wire."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mtad.model import replies
+from mtad.smtp import states
+from mtad.smtp.commands import NEED_DATA, Answered, Content, Data, Event, Hello
+from mtad.smtp.server import Conversation
+from mtad.smtp.states import Command, State
+
+ARGUMENTS = {
+    Command.HELLO: b"EHLO c.example\r\n",
+    Command.MAIL: b"MAIL FROM:<>\r\n",
+    Command.RCPT: b"RCPT TO:<a@b.example>\r\n",
+    Command.DATA: b"DATA\r\n",
+    Command.END: b"x\r\n.\r\n",
+    Command.STARTTLS: b"STARTTLS\r\n",
+    Command.RSET: b"RSET\r\n",
+    Command.ASIDE: b"NOOP\r\n",
+    Command.QUIT: b"QUIT\r\n",
+}
+# The shortest way to a state.
+WAYS: dict[State, tuple[Command, ...]] = {
+    State.CONNECTED: (),
+    State.READY: (Command.HELLO,),
+    State.MAIL: (Command.HELLO, Command.MAIL),
+    State.RCPT: (Command.HELLO, Command.MAIL, Command.RCPT),
+    State.DATA: (Command.HELLO, Command.MAIL, Command.RCPT, Command.DATA),
+    State.SECURING: (Command.HELLO, Command.STARTTLS),
+    State.CLOSED: (Command.QUIT,),
+}
+LINES = tuple(command for command in ARGUMENTS if command is not Command.END)
+YES = {Command.DATA: replies.START_DATA, Command.STARTTLS: replies.STARTTLS_READY, Command.QUIT: replies.BYE}
+
+
+def conversation() -> Conversation:
+    return Conversation(hostname="mx.example", max_message_size=1000, starttls=True)
+
+
+def say(talk: Conversation, command: Command) -> Event:
+    """Send a command and return its event, past the content."""
+    talk.receive_data(ARGUMENTS[command])
+    event = talk.next_event()
+    return talk.next_event() if isinstance(event, Content) else event
+
+
+def agree(talk: Conversation, command: Command, event: Event) -> None:
+    """Answer yes where an answer is ours to give."""
+    talk.reply(event.reply if isinstance(event, Answered) else YES.get(command, replies.OK))
+
+
+def walked(way: tuple[Command, ...]) -> Conversation:
+    talk = conversation()
+    for command in way:
+        agree(talk, command, say(talk, command))
+    return talk
+
+
+class TableTest(SynchronousTestCase):
+    def test_the_docstring_prints_the_table(self) -> None:
+        rows = [line.split() for line in (states.__doc__ or "").splitlines() if line.startswith("    ")]
+        head, *body = rows
+        commands = [Command(name) for name in head[1:]]
+        printed = {
+            State(row[0]): {
+                command: State(cell) for command, cell in zip(commands, row[1:], strict=True) if cell != "-"
+            }
+            for row in body
+        }
+        self.assertEqual(set(commands), set(Command))
+        self.assertEqual(printed, states.MOVES)
+
+    def test_every_pair_moves_or_is_refused(self) -> None:
+        for state in State:
+            for command in Command:
+                refusal = states.refusal(state, command)
+                if command in states.MOVES[state]:
+                    self.assertIsNone(refusal)
+                    self.assertIsInstance(states.after(state, command), State)
+                else:
+                    assert refusal is not None
+                    self.assertTrue(refusal.permanent)
+                    self.assertRaises(KeyError, states.after, state, command)
+
+    def test_the_refusals_say_what_is_missing(self) -> None:
+        self.assertEqual(states.refusal(State.CONNECTED, Command.MAIL), replies.HELO_FIRST)
+        self.assertEqual(states.refusal(State.READY, Command.RCPT), replies.MAIL_FIRST)
+        self.assertEqual(states.refusal(State.READY, Command.DATA), replies.MAIL_FIRST)
+        self.assertEqual(states.refusal(State.MAIL, Command.DATA), replies.NO_RECIPIENTS)
+        self.assertEqual(states.refusal(State.RCPT, Command.MAIL), replies.NESTED_MAIL)
+        self.assertEqual(states.refusal(State.RCPT, Command.STARTTLS), replies.BAD_SEQUENCE)
+
+
+class WalkTest(SynchronousTestCase):
+    """The state is not looked at: how DATA is answered shows it."""
+
+    def assert_state(self, talk: Conversation, expected: State, way: object) -> None:
+        if expected is State.DATA:
+            talk.receive_data(b"RSET\r\n")
+            self.assertEqual(talk.next_event(), Content(b"RSET"), way)
+        elif expected in (State.SECURING, State.CLOSED):
+            talk.receive_data(b"NOOP\r\n")
+            self.assertEqual((talk.next_event(), talk.buffered_octets), (NEED_DATA, 0), way)
+        else:
+            refusal = states.refusal(expected, Command.DATA)
+            answer = Answered(refusal, error=True) if refusal else Data()
+            self.assertEqual(say(talk, Command.DATA), answer, way)
+
+    def test_every_pair_on_the_wire(self) -> None:
+        for state, way in WAYS.items():
+            self.assert_state(walked(way), state, way)
+            if state in (State.DATA, State.SECURING, State.CLOSED):
+                continue
+            for command in LINES:
+                talk = walked(way)
+                event = say(talk, command)
+                refusal = states.refusal(state, command)
+                if refusal is not None:
+                    self.assertEqual(event, Answered(refusal, error=True), (state, command))
+                agree(talk, command, event)
+                self.assert_state(talk, states.MOVES[state].get(command, state), (state, command))
+
+    def test_a_refused_command_moves_nothing(self) -> None:
+        for state in (State.CONNECTED, State.READY, State.MAIL, State.RCPT):
+            for command in LINES:
+                if command is Command.ASIDE or states.refusal(state, command):
+                    continue
+                for no in (replies.TEMPORARY_TROUBLE, replies.RELAY_DENIED):
+                    talk = walked(WAYS[state])
+                    say(talk, command)
+                    talk.reply(no)
+                    self.assert_state(talk, state, (state, command))
+
+    def test_the_end_of_data_ends_the_transaction_whatever_the_reply(self) -> None:
+        for reply in (replies.queued("0"), replies.TEMPORARY_TROUBLE, replies.ROUTING_LOOP):
+            talk = walked(WAYS[State.DATA])
+            say(talk, Command.END)
+            talk.reply(reply)
+            self.assert_state(talk, State.READY, reply)
+
+    def test_a_closing_reply_ends_it_anywhere(self) -> None:
+        for way in WAYS.values():
+            talk = walked(way)
+            talk.reply(replies.SHUTTING_DOWN)
+            self.assert_state(talk, State.CLOSED, way)
+
+    @given(st.lists(st.tuples(st.sampled_from([*LINES, Command.END]), st.booleans()), max_size=30))
+    def test_any_walk(self, steps: list[tuple[Command, bool]]) -> None:
+        talk = conversation()
+        state = State.CONNECTED
+        for command, yes in steps:
+            if (command is Command.END) != (state is State.DATA):
+                continue
+            if state in (State.SECURING, State.CLOSED):
+                break
+            event = say(talk, command)
+            refusal = states.refusal(state, command)
+            if refusal is not None:
+                self.assertEqual(event, Answered(refusal, error=True))
+            elif isinstance(event, Hello):
+                self.assertTrue(talk.hello_reply().positive)
+            if yes or isinstance(event, Answered):
+                agree(talk, command, event)
+            else:
+                talk.reply(replies.TEMPORARY_TROUBLE)
+            if refusal is None and (yes or command in (Command.END, Command.ASIDE)):
+                state = states.after(state, command)
+        self.assert_state(talk, state, steps)
