@@ -1,0 +1,62 @@
+"""The header block of a message and its fields, found in bulk (RFC 5322 §2.1, §2.2).
+
+The header block ends at the first empty line, which belongs to neither part; a message that begins with an empty line
+has no fields, one without an empty line no body. Octets are returned as they are: nothing is unfolded, decoded or
+repaired. A field ends at a CRLF that no white space follows; white space before the colon is taken as RFC 5322 §4.5
+has it; a line that is no field is passed over with what it is folded into.
+
+Content has no lone CR or LF when it comes here (`mtad.smtp.data`). It may still be all header: what is made of a block
+is bounded by `MAX_FIELDS`, and work on it is a few scans in C.
+"""
+
+import re
+from functools import lru_cache
+from itertools import islice
+
+MAX_FIELDS = 2000
+"""How many fields of a message are looked at; the rest is content like any other."""
+
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
+# field-name = 1*ftext ; ftext = %d33-57 / %d59-126
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:(.*+)", re.DOTALL)
+
+
+def split(content: bytes) -> tuple[bytes, bytes]:
+    """Return header block and body; the block keeps the CRLF of its last field."""
+    if content.startswith(b"\r\n"):
+        return b"", content[2:]
+    end = content.find(b"\r\n\r\n")
+    return (content, b"") if end < 0 else (content[: end + 2], content[end + 4 :])
+
+
+def fields(header_block: bytes) -> list[tuple[bytes, bytes]]:
+    """Return names and raw values of the first `MAX_FIELDS` lines; a value is all between colon and ending CRLF."""
+    lines = _FIELD_END.split(header_block, MAX_FIELDS)[:MAX_FIELDS]
+    return [(match[1], match[2]) for match in map(_FIELD.match, lines) if match]
+
+
+def first(header_block: bytes, name: bytes) -> bytes | None:
+    """Return the raw value of the first field of that name, in any case; None when there is none."""
+    match = _beginning(name.lower()).search(_searchable(header_block))
+    if match is None:
+        return None
+    # The searched octets have a line's end in front that the block has not.
+    value_start = match.end() - 2
+    end = _FIELD_END.search(header_block, value_start)
+    return header_block[value_start : end.start() if end else None]
+
+
+def count(header_block: bytes, name: bytes) -> int:
+    """Return how many fields have that name, in any case, counting no further than `MAX_FIELDS`."""
+    found = _beginning(name.lower()).finditer(_searchable(header_block))
+    return sum(1 for _ in islice(found, MAX_FIELDS))
+
+
+def _searchable(header_block: bytes) -> bytes:
+    # A pattern without flags that begins with a literal is what the regex engine searches fastest.
+    return b"\r\n" + header_block.lower()
+
+
+@lru_cache(maxsize=64)
+def _beginning(lower_name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\r\n" + re.escape(lower_name) + rb"[ \t]*+:")
