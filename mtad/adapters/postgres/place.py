@@ -21,19 +21,21 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mtad.adapters.postgres.locks import open_lock, try_alone
 from mtad.model.errors import InvalidInput, Unavailable
 
 POSTGRES_MAJOR = 18
+_POSTGRES_DATA = f"postgresql-{POSTGRES_MAJOR}"
+_POSTGRES_LOCK = "postgresql.lock"
+_CONNECTION = "connection.json"
 ROOTS_HOME = Path("/var/lib/mtad")
 ACCOUNTS = ("mtad", "postgres", "nobody")
 DATABASE = "email_platform"
 USER = "smtp_server"
 PORT = "5432"
-# How a guardian's last report begins when it gives up.
-FAILED = "failed: "
 # sun_path holds 108 octets, one of them NUL; PostgreSQL puts `/.s.PGSQL.5432` behind the directory's name.
 _SOCKET_DIRECTORY_OCTETS = 107 - len(f"/.s.PGSQL.{PORT}")
 
@@ -45,6 +47,18 @@ class Account:
     name: str
     uid: int
     gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What connection.json says: where the data are ("." for the control directory) and how to connect.
+
+    `database` are libpq's words, `redis_socket` is a path.
+    """
+
+    home: str
+    database: dict[str, str]
+    redis_socket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Place:
     @property
     def postgres_data(self) -> Path:
         """PostgreSQL's data directory; of another major version another one."""
-        return self.home / f"postgresql-{POSTGRES_MAJOR}"
+        return self.home / _POSTGRES_DATA
 
     @property
     def valkey_data(self) -> Path:
@@ -68,24 +82,22 @@ class Place:
         return self.home / "valkey"
 
     @property
-    def redis_socket(self) -> Path:
-        """The unix socket of Valkey."""
-        return self.sockets / "valkey.sock"
+    def postgres_lock(self) -> Path:
+        """The file PostgreSQL's processes keep locked."""
+        return self.home / _POSTGRES_LOCK
 
     @property
-    def record(self) -> dict[str, object]:
-        """What connection.json says."""
-        return {
-            "home": "." if self.home == self.control else str(self.home),
-            "database": {
-                "host": str(self.sockets),
-                "port": PORT,
-                "dbname": DATABASE,
-                "user": USER,
-                "password": self.password,
-            },
-            "redis_socket": str(self.redis_socket),
+    def connection(self) -> Connection:
+        """How users connect."""
+        database = {
+            "host": str(self.sockets),
+            "port": PORT,
+            "dbname": DATABASE,
+            "user": USER,
+            "password": self.password,
         }
+        home = "." if self.home == self.control else str(self.home)
+        return Connection(home, database, str(self.sockets / "valkey.sock"))
 
 
 def control_directory(state_dir: Path) -> Path:
@@ -93,44 +105,40 @@ def control_directory(state_dir: Path) -> Path:
     return state_dir / "embedded"
 
 
-def read_record(control: Path) -> dict[str, object] | None:
-    """Return what connection.json says; None when there is none."""
-    path = control / "connection.json"
+def read_connection(control: Path) -> Connection | None:
+    """Return what connection.json says, None when there is none; InvalidInput when it says something else."""
+    path = control / _CONNECTION
     try:
-        record = json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
+        home, database, redis_socket = found["home"], found["database"], found["redis_socket"]
+        words = [home, redis_socket, *database, *database.values()]
+        if not all(isinstance(word, str) for word in words) or "password" not in database:
+            raise TypeError("not what was written there")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise InvalidInput(str(path), f"cannot be read: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("database"), dict):
-        raise InvalidInput(str(path), "expected the connection of the embedded stores")
-    return record
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InvalidInput(str(path), f"expected how to connect to the embedded stores: {error}") from None
+    return Connection(home, database, redis_socket)
 
 
 def settle(state_dir: Path, new_password: Callable[[], str], say: Callable[[str], None]) -> Place:
     """Decide where the stores of `state_dir` live, make the directories that lack, and write connection.json.
 
-    Only the holder of guardian.lock may call it. Raises InvalidInput or Unavailable.
+    Only the holder of guardian.lock may call it. Raises InvalidInput, Unavailable or OSError.
     """
     control = control_directory(state_dir)
-    record = read_record(control)
-    try:
-        if record is None:
-            home = _new_home(state_dir, control, say)
-            password = new_password()
-        else:
-            home = control / str(record["home"])
-            password = str(dict(record["database"])["password"])  # type: ignore[call-overload]
-            if not home.is_dir():
-                raise InvalidInput(str(control / "connection.json"), f"the data should be in {home}, which is gone")
-        account = _account_of(home)
-        place = Place(control, home, _sockets(home, state_dir), password, account)
-        if place.record != record:
-            _write_record(place)
-        for directory in (place.sockets, place.valkey_data):
-            own(directory, account)
-    except OSError as error:
-        raise Unavailable("embedded stores", str(error)) from None
+    known = read_connection(control)
+    if known:
+        home, password = control / known.home, known.database["password"]
+        if not home.is_dir():
+            raise InvalidInput(str(control / _CONNECTION), f"the data should be in {home}, which is gone")
+    else:
+        home, password = _new_home(state_dir, control, say), new_password()
+    place = Place(control, home, _sockets(home, state_dir), password, _account_of(home))
+    if place.connection != known:
+        _write_connection(place)
+    for directory in (place.sockets, place.valkey_data):
+        own(directory, place.account)
     return place
 
 
@@ -138,13 +146,13 @@ def own(directory: Path, account: Account | None) -> None:
     """Make a directory that only the stores may enter, or see that it is one."""
     uid = account.uid if account else os.geteuid()
     try:
-        os.mkdir(directory, 0o700)
+        directory.mkdir(mode=0o700)
     except FileExistsError:
         pass
     else:
         if account:
             os.chown(directory, account.uid, account.gid, follow_symlinks=False)
-    found = os.lstat(directory)
+    found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or stat.S_IMODE(found.st_mode) & 0o077:
         raise InvalidInput(str(directory), f"expected a directory with mode 0700 that belongs to user {uid}")
 
@@ -171,14 +179,16 @@ def may_enter(account: Account, *paths: Path) -> bool:
 def _new_home(state_dir: Path, control: Path, say: Callable[[str], None]) -> Path:
     """Return the home of stores that have none yet."""
     if os.geteuid() != 0 or may_enter(unprivileged(), control):
-        if (control / f"postgresql-{POSTGRES_MAJOR}").exists():
+        if (control / _POSTGRES_DATA).exists():
             raise InvalidInput(
-                str(control / "connection.json"),
+                str(control / _CONNECTION),
                 f"is gone and the password in it; restore it, or move {control} away to begin with empty stores",
             )
         return control
     home = roots_directory(_hashed(state_dir))
-    if (home / f"postgresql-{POSTGRES_MAJOR}").exists():
+    if (home / _POSTGRES_DATA).exists():
+        if _in_use(home / _POSTGRES_LOCK):
+            raise InvalidInput(str(state_dir), f"is new, but the stores of an earlier one still run in {home}")
         aside = home.with_name(f"{home.name}-{time.time_ns()}")
         os.rename(home, aside)
         say(f"{state_dir} is new; the data of an earlier one was set aside as {aside}")
@@ -189,12 +199,12 @@ def roots_directory(name: str) -> Path:
     """Make a directory below /var/lib/mtad that everybody may pass through and only root may change."""
     for directory in (ROOTS_HOME, ROOTS_HOME / name):
         try:
-            os.mkdir(directory, 0o755)
+            directory.mkdir()
         except FileExistsError:
             pass
         else:
-            os.chmod(directory, 0o755)
-        found = os.lstat(directory)
+            directory.chmod(0o755)
+        found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or stat.S_IMODE(found.st_mode) & 0o022:
             raise InvalidInput(str(directory), "expected a directory that belongs to root and nobody else can change")
     return ROOTS_HOME / name
@@ -219,36 +229,51 @@ def _account_of(home: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     try:
-        found = os.lstat(home / f"postgresql-{POSTGRES_MAJOR}")
+        found = os.lstat(home / _POSTGRES_DATA)
     except FileNotFoundError:
         return unprivileged()
     return Account(str(found.st_uid), found.st_uid, found.st_gid)
 
 
+def _in_use(lock: Path) -> bool:
+    descriptor = open_lock(lock)
+    try:
+        return not try_alone(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _sockets(home: Path, state_dir: Path) -> Path:
-    """Return a directory for sockets whose name is short enough; the same for the same home and user.
+    """Return a directory for sockets with a name that fits; the same for the same home and user.
 
     /tmp and not XDG_RUNTIME_DIR: that one goes when the user logs out, while a server may stay.
     """
     wanted = home / "run"
-    if len(os.fsencode(wanted)) <= _SOCKET_DIRECTORY_OCTETS:
+    if fits_sockets(wanted):
         return wanted
     if os.geteuid() == 0:
         return roots_directory(_hashed(state_dir)) / "run"
     return Path(f"/tmp/mtad-{os.geteuid()}-{_hashed(home)}")  # noqa: S108 - own() checks who it belongs to
 
 
+def fits_sockets(directory: Path) -> bool:
+    """Whether a socket in the directory can be named: shortly enough, and libpq takes commas for more hosts."""
+    name = str(directory)
+    plain = name.isascii() and name.isprintable() and not set(name) & set(',"')
+    return plain and len(name) <= _SOCKET_DIRECTORY_OCTETS
+
+
 def _hashed(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
-def _write_record(place: Place) -> None:
+def _write_connection(place: Place) -> None:
     """Replace connection.json in one step."""
-    fresh = place.control / "connection.json.new"
+    fresh = place.control / f"{_CONNECTION}.new"
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(place.record, file, indent=1)
+        json.dump(asdict(place.connection), file, indent=1)
         file.flush()
         os.fsync(descriptor)
-    os.rename(fresh, place.control / "connection.json")
+    os.rename(fresh, place.control / _CONNECTION)

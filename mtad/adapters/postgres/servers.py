@@ -73,7 +73,7 @@ def postgres(place: Place, binaries: Binaries) -> Server:
         command=(str(binaries.postgres), "-D", str(place.postgres_data), *options),
         account=place.account,
         data=place.postgres_data,
-        lock=place.home / "postgresql.lock",
+        lock=place.postgres_lock,
         log=place.control / "postgresql.log",
         pid_file=pid_file,
         leftovers=(pid_file, socket, socket.with_name(f"{socket.name}.lock")),
@@ -84,12 +84,13 @@ def postgres(place: Place, binaries: Binaries) -> Server:
 
 def valkey(place: Place, binaries: Binaries) -> Server:
     """Return Valkey as it is to run in `place`."""
+    pid_file = place.valkey_data / "valkey.pid"
     settings = {
         "port": "0",
-        "unixsocket": str(place.redis_socket),
+        "unixsocket": place.connection.redis_socket,
         "unixsocketperm": "700",
         "dir": str(place.valkey_data),
-        "pidfile": str(place.valkey_data / "valkey.pid"),
+        "pidfile": str(pid_file),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
@@ -104,8 +105,8 @@ def valkey(place: Place, binaries: Binaries) -> Server:
         data=place.valkey_data,
         lock=place.home / "valkey.lock",
         log=place.control / "valkey.log",
-        pid_file=place.valkey_data / "valkey.pid",
-        leftovers=(place.valkey_data / "valkey.pid", place.redis_socket),
+        pid_file=pid_file,
+        leftovers=(pid_file, Path(place.connection.redis_socket)),
         stop=signal.SIGTERM,
         hurry=signal.SIGKILL,
     )
@@ -161,7 +162,9 @@ def launch(server: Server, lock_descriptor: int) -> "subprocess.Popen[bytes]":
             env=_ENVIRONMENT,
             start_new_session=True,
             umask=0o077,
-            **_identity(server.account),
+            user=server.account.uid if server.account else None,
+            group=server.account.gid if server.account else None,
+            extra_groups=[] if server.account else None,
         )
     except OSError as error:
         raise Unavailable(server.name, f"cannot be started: {error}") from None
@@ -186,7 +189,9 @@ def _run(command: tuple[str, ...], account: Account | None, text: str) -> None:
             errors="backslashreplace",
             check=False,
             umask=0o077,
-            **_identity(account),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
         )
     except OSError as error:
         raise Unavailable("PostgreSQL", f"cannot run {command[0]}: {error}") from None
@@ -194,10 +199,3 @@ def _run(command: tuple[str, ...], account: Account | None, text: str) -> None:
         said = [line for line in ended.stdout.splitlines() if line.strip()]
         worst = [line for line in said if "FATAL" in line or "error:" in line] or said[-1:]
         raise Unavailable("PostgreSQL", f"{Path(command[0]).name} failed: {' '.join(worst[:1])}")
-
-
-def _identity(account: Account | None) -> dict[str, object]:
-    """Return the keywords of Popen that make a program run as the account."""
-    if account is None:
-        return {}
-    return {"user": account.uid, "group": account.gid, "extra_groups": []}
