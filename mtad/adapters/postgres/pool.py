@@ -36,12 +36,21 @@ _SILENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0
 
 
+class Statement(txpostgres.Cursor):  # type: ignore[misc]  # txpostgres has no types
+    """A statement whose timeout is told as such; txpostgres would say that our side cancelled it."""
+
+    def _handleCancellation(self, failure: Failure) -> Failure:
+        return failure
+
+
 class Connection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has no types
     """A connection that ends quietly when the server ends it, and tells news and its own end at once.
 
     txpostgres would log a traceback for a server that goes away while nothing is asked, and hand out notifications
     through the global cooperator.
     """
+
+    cursorFactory = Statement
 
     def __init__(self, reactor: IReactor, heard: Heard, ended: Callable[[], None]) -> None:
         super().__init__(reactor)
