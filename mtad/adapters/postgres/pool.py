@@ -198,12 +198,16 @@ class Pool:
     async def stop(self) -> None:
         """Refuse new calls, give those under way a moment to end, and close all connections."""
         self._running = False
+        ended = 0
         try:
-            for _ in range(self._size):
+            while ended < self._size:
                 await self._turns.acquire().addTimeout(_STOP_SECONDS, self._clock)
+                ended += 1
         except defer.TimeoutError:
             for cursor in list(self._lent):
                 cursor.close()
+        for _ in range(ended):
+            self._turns.release()
         while self._idle:
             self._idle.pop().close()
 
