@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import Interface
 
@@ -147,7 +147,7 @@ class INetwork(Interface):
 class ITlsContexts(Interface):
     """Certificates."""
 
-    def server() -> object | None:
+    def server() -> IOpenSSLServerConnectionCreator | None:
         """Return the context factory for `ITLSTransport.startTLS`, None when no certificate is configured."""
 
 
@@ -178,8 +178,11 @@ class IWallClock(Interface):
 class IAcceptance(Interface):
     """Where flow in hands over to flow out (`mtad.outbound.queue`)."""
 
+    def ready() -> "Deferred[None]":
+        """Fire once this process may accept: at once, but in the first moments of its life."""
+
     def next_id() -> int:
-        """Return an id never issued before."""
+        """Return an id never issued before; raises LeaseLost while this process is no node."""
 
     def accept(acceptance: Acceptance) -> "Deferred[None]":
         """Fire once the message is durable and owned; fail with Unavailable or Unacceptable when it is not."""

@@ -69,14 +69,12 @@ class Entry:
     updates: tuple[Update, ...] = ()
 
 
-STAGES = frozenset({"connection", "helo", "starttls", "mail", "rcpt", "data", "message", "command"})
+STAGES = frozenset({"mail", "rcpt", "data", "message"})
 REASONS = frozenset({
-    "bad-sequence", "bare-newline", "claim-pending", "directory-down", "idle", "line-too-long", "loop",
-    "mailbox-disabled", "no-recipients", "not-hosted", "nul", "queue-down", "shutting-down", "syntax", "too-large",
-    "too-many-connections", "too-many-errors", "too-many-recipients", "unacceptable", "unknown-recipient",
-    "unsupported",
+    "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
+    "too-large", "too-many-recipients", "unacceptable", "unavailable",
 })  # fmt: skip
-DESTINATIONS = frozenset({"maildir", "lmtp"})
+DESTINATIONS = frozenset({"maildir", "lmtp", "none"})
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
 
@@ -98,6 +96,8 @@ _METRICS = (
     Metric("queue_claimed_rows_total", Kind.COUNTER, "Rows claimed from the database."),
     Metric("queue_settled_rows_total", Kind.COUNTER, "Rows settled."),
     Metric("queue_released_rows_total", Kind.COUNTER, "Rows given back unattempted."),
+    Metric("queue_reconciled_rows_total", Kind.COUNTER, "Rows the database held for this process, which lacked them."),
+    Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
     Metric("delivery_attempts_total", Kind.COUNTER, "Attempts for one recipient, by where to and how they ended.",
@@ -142,10 +142,13 @@ EVENTS: Mapping[str, Entry] = {
         Update("smtp_messages_rejected_total", labels={"stage": "stage", "reason": "reason"}),
     ),
     "session.surprise": _entry(Level.ERROR, "failure", Update("surprises_total")),
+    "task.surprise": _entry(Level.ERROR, "task failure", Update("surprises_total")),
     "queue.accepted": _entry(None, "seconds", Update("queue_accept_seconds", "seconds")),
     "queue.claimed": _entry(Level.DEBUG, "count", Update("queue_claimed_rows_total", "count")),
     "queue.settled": _entry(Level.DEBUG, "count", Update("queue_settled_rows_total", "count")),
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
+    "queue.reconciled": _entry(Level.WARN, "count", Update("queue_reconciled_rows_total", "count")),
+    "queue.swept": _entry(Level.WARN, "count", Update("queue_swept_messages_total", "count")),
     "queue.memory": _entry(
         None, "jobs octets",
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
@@ -159,6 +162,8 @@ EVENTS: Mapping[str, Entry] = {
     "node.lease_lost": _entry(
         Level.ERROR, "owner reason", Update("node_leases_lost_total"), Update("node_lease_seconds", 0, absolute=True)
     ),
+    "node.left": _entry(Level.INFO, "owner rows"),
+    "node.orphans_freed": _entry(Level.WARN, "rows", Update("node_rows_taken_over_total", "rows")),
     "node.taken_over": _entry(Level.WARN, "owner rows", Update("node_rows_taken_over_total", "rows")),
     "store.unavailable": _entry(
         Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})

@@ -1,0 +1,278 @@
+"""Twisted's side of an SMTP session: octets in, events dispatched one at a time, replies out in order (DESIGN D1).
+
+Kept from `twisted.mail.smtp.ESMTP`: the factory's contract, the login through a `twisted.cred` portal whose avatar
+is an `IMessageDelivery`, the timeout, STARTTLS through `ITLSTransport`. Replaced: the byte loop. The conversation
+(`mtad.smtp.server`) hands out no event while it is owed a reply, so pipelined commands wait here in order whatever a
+lookup takes; what a peer sends meanwhile is bounded by pausing its transport.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ISystemHandle, ITLSTransport
+from twisted.internet.protocol import connectionDone
+from twisted.mail.smtp import ESMTP
+from twisted.python.failure import Failure
+
+from mtad.inbound.session import InboundSession
+from mtad.interfaces import IJournal, ITlsContexts
+from mtad.model import replies
+from mtad.model.envelope import Envelope, Peer
+from mtad.model.errors import Unavailable
+from mtad.model.reply import Reply
+from mtad.model.text import shown
+from mtad.model.verdict import Accept, Verdict
+from mtad.smtp.commands import (
+    NEED_DATA,
+    PAUSED,
+    Answered,
+    Content,
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    MailFrom,
+    Quit,
+    RcptTo,
+    Reset,
+    StartTls,
+)
+from mtad.smtp.server import Conversation
+
+EVENTS_A_TURN = 100
+MAX_ERRORS = 20
+MAX_WAITING_OCTETS = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every session of a port has in common. `max_message_size` in octets; `port` names it in metrics."""
+
+    port: str
+    hostname: str
+    max_message_size: int
+    clock: IReactorTime
+    journal: IJournal
+    tls: ITlsContexts
+
+
+class ISessionTransport(ITLSTransport, IPushProducer, ISystemHandle):
+    """What a session needs of its connection."""
+
+
+class SmtpProtocol(ESMTP):
+    """One session. `terms` and `factory` are set by the factory before the connection is made."""
+
+    terms: Terms
+    transport: ISessionTransport
+
+    def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
+        """Schedule a timeout on the injected clock."""
+        return self.terms.clock.callLater(period, func)
+
+    def connectionMade(self) -> None:
+        """Greet."""
+        terms = self.terms
+        self._context = terms.tls.server()
+        self._conversation = Conversation(
+            hostname=terms.hostname, max_message_size=terms.max_message_size, starttls=self._context is not None
+        )
+        address = self.transport.getPeer()
+        self._peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
+        self._since = terms.clock.seconds()
+        self._content: list[bytes] = []
+        self._output: list[bytes] = []
+        self._turning = False
+        self._waiting = False
+        self._receiving = False
+        self._closing = False
+        self._stopping = False
+        self._paused = False
+        terms.journal.record("smtp.connected", peer=self._peer.host, port=terms.port)
+        self.factory.sessions.add(self)
+        self.transport.setTcpNoDelay(True)
+        self.transport.write(self._conversation.greeting())
+        self.setTimeout(self._conversation.timeout_seconds)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget the session; a commit under way goes on, its answer is nobody's."""
+        self._closing = True
+        self.setTimeout(None)
+        self.factory.sessions.discard(self)
+        self.terms.journal.record(
+            "smtp.disconnected",
+            peer=self._peer.host,
+            port=self.terms.port,
+            seconds=self.terms.clock.seconds() - self._since,
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what arrived and answer what can be answered."""
+        if self._closing:
+            return
+        self.resetTimeout()
+        self._conversation.receive_data(data)
+        self._turn()
+
+    def timeoutConnection(self) -> None:
+        """Say so and close (RFC 5321 §4.5.3.2)."""
+        self.terms.journal.record("smtp.timeout", peer=self._peer.host, port=self.terms.port)
+        self._last_words(replies.IDLE_TIMEOUT)
+
+    def stop(self) -> None:
+        """Close with 421 once nothing is in hand: no reply owed, no message coming in."""
+        self._stopping = True
+        self._stop_if_idle()
+
+    def _stop_if_idle(self) -> None:
+        if self._stopping and not self._closing and not self._waiting and not self._receiving:
+            self._last_words(replies.SHUTTING_DOWN)
+
+    def _last_words(self, reply: Reply) -> None:
+        if not self._closing:
+            self._output.append(self._conversation.reply(reply))
+            self._close()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._flush()
+        self.setTimeout(None)
+        self.transport.loseConnection()
+        # A peer that neither reads nor closes must not keep the socket.
+        self._abort = self.terms.clock.callLater(30, self.transport.abortConnection)
+
+    def _turn(self) -> None:
+        """Dispatch what is ready, a bounded number of events, then give the reactor its turn."""
+        if self._turning or self._closing:
+            return
+        self._turning = True
+        try:
+            for _ in range(EVENTS_A_TURN):
+                event = self._conversation.next_event()
+                if event is NEED_DATA or event is PAUSED or self._closing:
+                    break
+                self._dispatch(event)
+            else:
+                self.terms.clock.callLater(0, self._turn)
+        finally:
+            self._turning = False
+        self._flush()
+        self._stop_if_idle()
+        self._mind_pressure()
+
+    def _mind_pressure(self) -> None:
+        full = self._waiting and self._conversation.buffered_octets > MAX_WAITING_OCTETS
+        if full != self._paused and not self._closing:
+            self._paused = full
+            if full:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, Content):
+            self._content.append(event.octets)
+            return
+        if isinstance(event, Answered):
+            many = event.error and self._conversation.error_count > MAX_ERRORS
+            self._answer(replies.TOO_MANY_ERRORS if many else event.reply)
+            return
+        self._waiting = True
+        answer = Deferred.fromCoroutine(self._respond(event))
+        answer.addErrback(self._surprise)
+        answer.addCallback(self._answer)
+        if self._waiting:
+            # Our slowness is not the peer's: its clock stands while it waits for us.
+            self.setTimeout(None)
+
+    def _answer(self, reply: Reply) -> None:
+        late = self._waiting and not self._turning
+        self._waiting = False
+        if self._closing:
+            return
+        self._output.append(self._conversation.reply(reply))
+        if reply is replies.STARTTLS_READY:
+            self._start_tls()
+        if reply.closes:
+            self._close()
+        elif late:
+            self.setTimeout(self._conversation.timeout_seconds)
+            self._turn()
+
+    def _surprise(self, failure: Failure) -> Reply:
+        trouble = failure.value
+        if isinstance(trouble, Unavailable):
+            self.terms.journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
+        else:
+            self.terms.journal.record(
+                "session.surprise", peer=self._peer.host, failure=shown(failure.getTraceback(), 4000)
+            )
+        return replies.TEMPORARY_TROUBLE
+
+    def _flush(self) -> None:
+        if self._output:
+            self.transport.write(b"".join(self._output))
+            self._output.clear()
+
+    def _start_tls(self) -> None:
+        assert self._context is not None
+        self._flush()
+        self._conversation.tls_started()
+        self.transport.startTLS(self._context)
+
+    async def _respond(self, event: Event) -> Reply:
+        match event:
+            case MailFrom():
+                envelope = Envelope(event.reverse_path, event.size, event.body)
+                return self._verdict(await self.validateFrom(self._peer, envelope), replies.SENDER_OK)
+            case RcptTo():
+                return self._verdict(await self.validateTo(event.forward_path), replies.RECIPIENT_OK)
+            case Data():
+                self._receiving = True
+                return replies.START_DATA
+            case EndOfData():
+                self._receiving = False
+                return await self._finish(event.problem)
+            case Hello():
+                self._forget()
+                self._peer = Peer(self._peer.host, self._peer.port, event.name, event.extended, self._tls_name())
+                return self._conversation.hello_reply()
+            case Reset():
+                self._forget()
+                return replies.OK
+            case StartTls():
+                self._forget()
+                return replies.STARTTLS_READY
+            case Quit():
+                return replies.BYE
+        raise AssertionError(f"an event without an answer: {event}")
+
+    def _verdict(self, verdict: Verdict, yes: Reply) -> Reply:
+        return yes if isinstance(verdict, Accept) else verdict.reply
+
+    async def _finish(self, problem: Reply | None) -> Reply:
+        content = b"".join(self._content)
+        self._content.clear()
+        if problem is not None:
+            self._session.refused(problem)
+            return problem
+        return await self._session.finish(content)
+
+    @property
+    def _session(self) -> InboundSession:
+        """The avatar; there is one once MAIL was accepted."""
+        assert isinstance(self.delivery, InboundSession)
+        return self.delivery
+
+    def _forget(self) -> None:
+        self._content.clear()
+        if self.delivery is not None:
+            self._session.reset()
+
+    def _tls_name(self) -> str | None:
+        """Return the protocol version in use, such as TLSv1.3."""
+        if not self._conversation.tls:
+            return None
+        name = getattr(self.transport.getHandle(), "get_protocol_version_name", None)
+        return str(name()) if name is not None else "TLS"

@@ -1,0 +1,108 @@
+"""End of data: judge the message, stamp it, have it committed, and only then say 250.
+
+The steps 5 to 9 of the journey. A dependency that is down is a 451 and nothing was promised; the one promise is the
+reply of `replies.queued`, made after `IAcceptance.accept` fired.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from mtad.inbound.envelopes import Stamp, address_messages
+from mtad.interfaces import IAcceptance, IJournal, IWallClock
+from mtad.message import headers
+from mtad.model import replies
+from mtad.model.address import Address, path
+from mtad.model.envelope import Envelope, Peer
+from mtad.model.errors import Unacceptable, Unavailable
+from mtad.model.identity import print_id
+from mtad.model.job import Acceptance
+from mtad.model.reply import Reply
+from mtad.model.route import Route
+from mtad.model.text import shown
+from mtad.model.verdict import Refuse
+from mtad.policy import content as content_policy
+
+ReceivedHeader = Callable[[Peer, str, list[Address]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What a peer asked for, whole: who, from whom, where it leads, and the octets."""
+
+    peer: Peer
+    envelope: Envelope
+    routes: tuple[Route, ...]
+    content: bytes
+
+
+class Reception:
+    """Takes finished transactions into the queue. `lifetime_seconds` is how long delivery is tried."""
+
+    _log = Logger()
+
+    def __init__(
+        self, *, acceptance: IAcceptance, clock: IWallClock, journal: IJournal, lifetime_seconds: float
+    ) -> None:
+        self._acceptance = acceptance
+        self._clock = clock
+        self._journal = journal
+        self._lifetime_seconds = lifetime_seconds
+
+    async def receive(self, transaction: Transaction, received_header: ReceivedHeader) -> Reply:
+        """Return the answer to the end of data."""
+        block, _ = headers.split(transaction.content)
+        verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
+        if isinstance(verdict, Refuse):
+            self._rejected(transaction, verdict.reason, verdict.reply)
+            return verdict.reply
+        try:
+            await self._acceptance.ready()
+            acceptance = self._prepare(transaction, block, received_header)
+            await self._acceptance.accept(acceptance)
+        except (Unavailable, Unacceptable) as trouble:
+            reason = "unavailable" if isinstance(trouble, Unavailable) else "unacceptable"
+            self._rejected(transaction, reason, replies.TEMPORARY_TROUBLE, trouble=shown(str(trouble)))
+            return replies.TEMPORARY_TROUBLE
+        self._accepted(transaction, acceptance)
+        return replies.queued(print_id(acceptance.content_id))
+
+    def _prepare(self, transaction: Transaction, block: bytes, received_header: ReceivedHeader) -> Acceptance:
+        content_id = self._acceptance.next_id()
+        forward_paths = [route.forward_path for route in transaction.routes]
+        content = received_header(transaction.peer, print_id(content_id), forward_paths) + transaction.content
+        now = self._clock.now()
+        stamp = Stamp(
+            content_id=content_id,
+            next_id=self._acceptance.next_id,
+            size=len(content),
+            now=now,
+            expires_at=now + self._lifetime_seconds,
+            message_id=headers.first(block, b"Message-ID"),
+        )
+        messages = address_messages(transaction.peer, transaction.envelope.reverse_path, transaction.routes, stamp)
+        return Acceptance(content_id, content, messages)
+
+    def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
+        for message in acceptance.messages:
+            self._journal.record(
+                "smtp.accepted",
+                id=print_id(message.id),
+                organisation=message.organisation,
+                reverse_path=path(message.reverse_path),
+                recipients=len(message.recipients),
+                size=message.size,
+                peer=transaction.peer.host,
+            )
+
+    def _rejected(self, transaction: Transaction, reason: str, reply: Reply, **facts: str) -> None:
+        self._journal.record(
+            "smtp.rejected",
+            stage="message",
+            reason=reason,
+            reply=reply.text,
+            peer=transaction.peer.host,
+            reverse_path=path(transaction.envelope.reverse_path),
+            **facts,
+        )
