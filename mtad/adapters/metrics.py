@@ -1,0 +1,126 @@
+"""The journal: events become log lines and Prometheus metrics, as the table of `mtad.model.journal` says.
+
+It never raises and never grows: an event outside the table is logged as such, a label value outside its set counts as
+`other`. A record costs one to three microseconds besides its log line (bench/journal.py). What it does not do: format
+the log (that is the sink's), serve HTTP (that is `mtad.web`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from twisted.logger import Logger, LogLevel
+from zope.interface import implementer
+
+from mtad.interfaces import IJournal
+from mtad.model.event import Fact
+from mtad.model.journal import EVENTS, METRICS, OTHER, Kind, Level, Metric, Update
+
+LogSink = Callable[[Level, str, Mapping[str, Fact]], None]
+
+_LOUDNESS = list(Level)
+_FAMILIES = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge, Kind.HISTOGRAM: Histogram}
+_LEVELS = {level: LogLevel.levelWithName(level.value) for level in Level}
+_log = Logger(namespace="mtad")
+
+
+def twisted_log(level: Level, event: str, facts: Mapping[str, Fact]) -> None:
+    """Hand an event to `twisted.logger` under the namespace `mtad`: its name as `event`, beside its facts."""
+    _log.emit(_LEVELS[level], "{event}", event=event, **facts)
+
+
+@implementer(IJournal)
+class Journal:
+    """Counts in a registry of its own, and gives `log` what is at least as loud as `least`.
+
+    What the log then leaves out is the log's choice; `least` only spares it what it would leave out anyway.
+    """
+
+    def __init__(self, log: LogSink = twisted_log, least: Level = Level.INFO) -> None:
+        # Only doubles the exposition; nobody asks when a counter was made.
+        disable_created_metrics()
+        self._log = log
+        self._registry = CollectorRegistry(auto_describe=False)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        families = {name: self._family(metric) for name, metric in METRICS.items()}
+        self._events = {
+            event: (
+                entry.level if entry.level is not None and _louder(entry.level, least) else None,
+                [_counting(families[update.metric], METRICS[update.metric], update) for update in entry.updates],
+            )
+            for event, entry in EVENTS.items()
+        }
+
+    def record(self, event: str, **facts: Fact) -> None:
+        """Count the event and log it; nothing that goes wrong here is the caller's trouble."""
+        try:
+            level, counts = self._events[event]
+            for count in counts:
+                count(facts)
+            if level is not None:
+                self._log(level, event, facts)
+        except Exception:
+            self._complain(event, facts)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format 0.0.4."""
+        return generate_latest(self._registry)
+
+    def _complain(self, event: str, facts: Mapping[str, Fact]) -> None:
+        try:
+            _log.failure("the journal could not record {name} with {facts}", name=event, facts=dict(facts))
+        except Exception:  # noqa: S110 - the log itself is broken, and the caller's mail goes on
+            pass
+
+    def _family(self, metric: Metric) -> Any:
+        options = {"buckets": metric.buckets} if metric.kind is Kind.HISTOGRAM else {}
+        return _FAMILIES[metric.kind](metric.name, metric.help, list(metric.labels), registry=self._registry, **options)
+
+
+def _louder(level: Level, least: Level) -> bool:
+    return _LOUDNESS.index(level) >= _LOUDNESS.index(least)
+
+
+def _counting(family: Any, metric: Metric, update: Update) -> Callable[[Mapping[str, Fact]], None]:
+    """Return what an update does, with all that can be looked up beforehand looked up."""
+    move = "observe" if metric.kind is Kind.HISTOGRAM else "set" if update.absolute else "inc"
+    amount = update.amount
+    if metric.labels:
+        find = _finding(family, metric, update)
+        return lambda facts: getattr(find(facts), move)(facts[amount] if isinstance(amount, str) else amount)
+    act = getattr(family, move)
+    if isinstance(amount, str):
+        return lambda facts: act(facts[amount])
+    return lambda facts: act(amount)
+
+
+def _finding(family: Any, metric: Metric, update: Update) -> Callable[[Mapping[str, Fact]], Any]:
+    """Return what finds the series of an event; each is made when it is first met."""
+    series: dict[tuple[Fact, ...], Any] = {}
+    sources = [(label, update.labels[label]) for label in metric.labels]
+
+    def find(facts: Mapping[str, Fact]) -> Any:
+        values = tuple(source[1:] if source[0] == "=" else facts[source] for _, source in sources)
+        found = series.get(values)
+        if found is not None:
+            return found
+        known = [
+            value if value in metric.labels[label] else OTHER for (label, _), value in zip(sources, values, strict=True)
+        ]
+        child = family.labels(*known)
+        if tuple(known) == values:
+            series[values] = child
+        return child
+
+    return find

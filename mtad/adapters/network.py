@@ -1,0 +1,158 @@
+"""Sockets: where connections come from and go to.
+
+An address is bound when it is asked for, before the reactor runs, so that a port in use ends the start with one line.
+`:25` means every address of the machine, each family with a socket of its own: peers over IPv4 then show as IPv4, and
+a machine without IPv6 is served as well. It does not guard where a dial may go.
+"""
+
+import errno
+import socket
+from typing import Any, cast
+
+from twisted.internet import error
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IReactorPluggableNameResolver,
+    IReactorSocket,
+    IReactorTCP,
+    IReactorTime,
+    IReactorUNIX,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mtad.interfaces import INetwork
+from mtad.model.endpoint import UnixPath, parse
+from mtad.model.errors import InvalidInput
+
+BACKLOG = 1024
+
+# A family the kernel was built or booted without.
+_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+
+class IReactor(IReactorTCP, IReactorUNIX, IReactorSocket, IReactorTime, IReactorPluggableNameResolver):
+    """What this module asks of a reactor; the real one provides it all."""
+
+
+@implementer(IListeningPort)
+class Ports:
+    """The sockets of one address as one port."""
+
+    def __init__(self, ports: list[IListeningPort]) -> None:
+        self._ports = ports
+
+    def startListening(self) -> None:
+        """Do nothing: they listen since they exist."""
+
+    def stopListening(self) -> "Deferred[None]":
+        """Close the sockets; fires when they are closed. Connections there are go on."""
+        closed = gatherResults([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+        return closed.addCallback(lambda _: None)
+
+    def getHost(self) -> IAddress:
+        """Return the address of the first; the others have the same port."""
+        return self._ports[0].getHost()
+
+
+@implementer(INetwork)
+class SocketNetwork:
+    """The network of this machine, on this reactor."""
+
+    def __init__(self, reactor: IReactor) -> None:
+        self._reactor = reactor
+
+    def listen(self, address: str, factory: Factory) -> Ports:
+        """Bind and listen at once; InvalidInput names the address and what the kernel says."""
+        try:
+            sockets = bound(address)
+        except (OSError, ValueError) as wrong:
+            raise InvalidInput(address, f"cannot listen there: {_said(wrong)}") from wrong
+        ports = []
+        for each in sockets:
+            with each:
+                # Annotated as a ServerFactory, which adds nothing to Factory.
+                serving = cast(ServerFactory[Any], factory)
+                ports.append(self._reactor.adoptStreamPort(each.fileno(), each.family, serving))
+        return Ports(ports)
+
+    def dial(self, address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
+        """Connect; fails with ConnectError, of which TimeoutError is one. Cancelling gives up."""
+        try:
+            endpoint = self._endpoint(address, timeout_seconds)
+        except ValueError as wrong:
+            return fail(error.ConnectError(string=str(wrong)))
+        connected = cast("Deferred[Protocol]", endpoint.connect(factory))
+        connected.addTimeout(timeout_seconds, self._reactor, _timed_out)
+        return connected.addErrback(_as_connect_error)
+
+    def _endpoint(self, address: str, timeout_seconds: float) -> IStreamClientEndpoint:
+        where = parse(address)
+        if isinstance(where, UnixPath):
+            return UNIXClientEndpoint(self._reactor, where.path, timeout_seconds)
+        if isIPAddress(where.host):
+            return TCP4ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+        if isIPv6Address(where.host):
+            return TCP6ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+        # A name costs a thread, the resolver's.
+        return HostnameEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+
+
+def bound(address: str) -> list[socket.socket]:
+    """Return listening sockets for an address, one a family; OSError or ValueError says why there are none."""
+    where = parse(address)
+    if isinstance(where, UnixPath):
+        raise ValueError("expected host:port, [IPv6 address]:port or :port")
+    found = socket.getaddrinfo(where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, place in sorted(found):
+            # Port 0: the first gets one from the kernel, the others the same.
+            port = sockets[0].getsockname()[1] if sockets else place[1]
+            try:
+                sockets.append(_listening(family, (place[0], port, *place[2:])))
+            except OSError as wrong:
+                if wrong.errno not in _ABSENT or len(found) == 1:
+                    raise
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, "no address of that name is one of this machine's")
+    return sockets
+
+
+def _listening(family: int, place: tuple[Any, ...]) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind(place)
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _said(wrong: OSError | ValueError) -> str:
+    return wrong.strerror if isinstance(wrong, OSError) and wrong.strerror else str(wrong)
+
+
+def _timed_out(_result: object, timeout_seconds: float) -> Failure:
+    return Failure(error.TimeoutError(f"no connection within {timeout_seconds:g} s"))
+
+
+def _as_connect_error(failure: Failure) -> Failure:
+    if failure.check(error.ConnectError, error.ConnectingCancelledError):
+        return failure
+    return Failure(error.ConnectError(string=failure.getErrorMessage()))

@@ -1,0 +1,96 @@
+"""`/ready`: whether mail should be sent here now, and if not, which dependency is why.
+
+All dependencies are asked beside each other, each for at most two seconds. Requests that come while they are asked, or
+within a second of their being asked, share the answer, so that whoever polls fast costs the database nothing.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import TimeoutError as WaitedTooLong
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import OK, SERVICE_UNAVAILABLE
+from twisted.web.server import NOT_DONE_YET, Request
+
+from mtad.interfaces import IDependency
+from mtad.model.errors import Unavailable
+from mtad.model.text import shown
+from mtad.web.answer import JSON, Page, answer
+
+CHECK_SECONDS = 2.0
+SHARED_SECONDS = 1.0
+WELL = "ok"
+
+Findings = Mapping[str, str]
+"""By dependency: `ok`, or what is wrong."""
+
+
+class Checks:
+    """Asks the dependencies, all at once and not more often than needed."""
+
+    _log = Logger()
+
+    def __init__(self, dependencies: Mapping[str, IDependency], clock: IReactorTime) -> None:
+        self._dependencies = dependencies
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self._findings: Findings = {}
+        self._waiting: list[Deferred[Findings]] = []
+
+    def findings(self) -> "Deferred[Findings]":
+        """Fire with what is known of every dependency, asked now or less than a second ago."""
+        waiter: Deferred[Findings] = Deferred()
+        self._waiting.append(waiter)
+        if len(self._waiting) > 1:
+            return waiter
+        if self._clock.seconds() - self._asked_at < SHARED_SECONDS:
+            self._tell(list(self._findings.items()))
+        else:
+            self._asked_at = self._clock.seconds()
+            asked = [self._asked(name, dependency) for name, dependency in self._dependencies.items()]
+            gatherResults(asked).addCallback(self._tell)
+        return waiter
+
+    def _asked(self, name: str, dependency: IDependency) -> "Deferred[tuple[str, str]]":
+        checked: Deferred[None] = maybeDeferred(dependency.check)
+        checked.addTimeout(CHECK_SECONDS, self._clock)
+        return checked.addCallbacks(lambda _: WELL, self._trouble).addCallback(lambda found: (name, found))
+
+    def _trouble(self, failure: Failure) -> str:
+        if isinstance(failure.value, Unavailable):
+            return shown(failure.value.reason)
+        if isinstance(failure.value, WaitedTooLong):
+            return f"no answer within {CHECK_SECONDS:g} s"
+        self._log.failure("a dependency could not be checked", failure)
+        return "internal trouble, see the log"
+
+    def _tell(self, findings: list[tuple[str, str]]) -> None:
+        self._findings = dict(findings)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(self._findings)
+
+
+class Ready(Page):
+    """200 when all is well; 503 when a dependency is not, or while the server stops."""
+
+    def __init__(self, checks: Checks, is_stopping: Callable[[], bool]) -> None:
+        super().__init__()
+        self._checks = checks
+        self._is_stopping = is_stopping
+
+    def show(self, request: Request) -> int:
+        """Answer as soon as all is known."""
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        self._checks.findings().addCallback(lambda findings: gone or self._say(request, findings))
+        return NOT_DONE_YET
+
+    def _say(self, request: Request, findings: Findings) -> int:
+        stopping = self._is_stopping()
+        ready = not stopping and all(found == WELL for found in findings.values())
+        body = json.dumps({"ready": ready, "stopping": stopping, "dependencies": dict(findings)}) + "\n"
+        return answer(request, OK if ready else SERVICE_UNAVAILABLE, body.encode(), JSON)
