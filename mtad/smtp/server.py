@@ -18,6 +18,8 @@ from mtad.smtp.lines import Arrived
 from mtad.smtp.states import Command, State
 
 _DEAF = (State.SECURING, State.CLOSED)
+# A pipelining peer sends RCPT and DATA before it can know that what they build on was refused (RFC 2920 §3.1).
+_NO_FAULT = (replies.MAIL_FIRST, replies.NO_RECIPIENTS)
 
 
 class Conversation:
@@ -121,7 +123,7 @@ class Conversation:
         self._tls = True
 
     def _unfit(self, reply: Reply) -> tuple[Command, Event]:
-        return Command.ASIDE, Answered(reply, error=True)
+        return Command.ASIDE, Answered(reply, error=reply not in _NO_FAULT)
 
     def _read_command(self, line: bytes) -> tuple[Command, Event]:
         # Trailing white space is tolerated (RFC 5321 §4.1.1).

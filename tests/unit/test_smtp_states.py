@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model import replies
+from mtad.model.reply import Reply
 from mtad.smtp import states
 from mtad.smtp.commands import NEED_DATA, Answered, Content, Data, Event, Hello
 from mtad.smtp.server import Conversation
@@ -49,6 +50,11 @@ def say(talk: Conversation, command: Command) -> Event:
 def agree(talk: Conversation, command: Command, event: Event) -> None:
     """Answer yes where an answer is ours to give."""
     talk.reply(event.reply if isinstance(event, Answered) else YES.get(command, replies.OK))
+
+
+def refused(refusal: Reply) -> Answered:
+    """Return the event of a command out of sequence; pipelining makes some of them nobody's fault."""
+    return Answered(refusal, error=refusal not in (replies.MAIL_FIRST, replies.NO_RECIPIENTS))
 
 
 def walked(way: tuple[Command, ...]) -> Conversation:
@@ -105,7 +111,7 @@ class WalkTest(SynchronousTestCase):
             self.assertEqual((talk.next_event(), talk.buffered_octets), (NEED_DATA, 0), way)
         else:
             refusal = states.refusal(expected, Command.DATA)
-            answer = Answered(refusal, error=True) if refusal else Data()
+            answer = refused(refusal) if refusal else Data()
             self.assertEqual(say(talk, Command.DATA), answer, way)
 
     def test_every_pair_on_the_wire(self) -> None:
@@ -118,7 +124,7 @@ class WalkTest(SynchronousTestCase):
                 event = say(talk, command)
                 refusal = states.refusal(state, command)
                 if refusal is not None:
-                    self.assertEqual(event, Answered(refusal, error=True), (state, command))
+                    self.assertEqual(event, refused(refusal), (state, command))
                 agree(talk, command, event)
                 self.assert_state(talk, states.MOVES[state].get(command, state), (state, command))
 
@@ -158,7 +164,7 @@ class WalkTest(SynchronousTestCase):
             event = say(talk, command)
             refusal = states.refusal(state, command)
             if refusal is not None:
-                self.assertEqual(event, Answered(refusal, error=True))
+                self.assertEqual(event, refused(refusal))
             elif isinstance(event, Hello):
                 self.assertTrue(talk.hello_reply().positive)
             if yes or isinstance(event, Answered):

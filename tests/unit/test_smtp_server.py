@@ -1,0 +1,376 @@
+"""mtad.smtp.server from the wire: events, replies, the order they come in, and what is done with bad lines."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mtad.model import replies
+from mtad.model.address import Address
+from mtad.model.reply import Reply
+from mtad.smtp.commands import (
+    NEED_DATA,
+    PAUSED,
+    Answered,
+    Content,
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    MailFrom,
+    Quit,
+    RcptTo,
+    Reset,
+    StartTls,
+)
+from mtad.smtp.lines import LINE_OCTETS
+from mtad.smtp.server import Conversation
+
+ALICE = Address("alice", "acme.example")
+
+
+def conversation(max_message_size: int = 1000, starttls: bool = True) -> Conversation:
+    return Conversation(hostname="mx.example", max_message_size=max_message_size, starttls=starttls)
+
+
+def reply_to(talk: Conversation, event: Event) -> Reply:
+    """Return what a server answers that agrees to everything."""
+    match event:
+        case Answered():
+            return event.reply
+        case Hello():
+            return talk.hello_reply()
+        case Data():
+            return replies.START_DATA
+        case EndOfData():
+            return event.problem or replies.queued("0")
+        case StartTls():
+            return replies.STARTTLS_READY
+        case Quit():
+            return replies.BYE
+        case _:
+            return replies.OK
+
+
+def run(talk: Conversation, data: bytes) -> tuple[list[Event], bytes]:
+    """Feed octets, agree to everything, and return the events and what was sent."""
+    talk.receive_data(data)
+    events: list[Event] = []
+    sent = b""
+    while not isinstance(event := talk.next_event(), type(NEED_DATA)):
+        events.append(event)
+        if not isinstance(event, Content):
+            sent += talk.reply(reply_to(talk, event))
+    assert event is NEED_DATA
+    return events, sent
+
+
+def wrong(reply: Reply) -> Answered:
+    return Answered(reply, error=True)
+
+
+class SessionTest(SynchronousTestCase):
+    def test_a_whole_session_in_one_read(self) -> None:
+        talk = conversation()
+        self.assertEqual(talk.greeting(), b"220 mx.example ESMTP mtad\r\n")
+        events, sent = run(
+            talk,
+            b"EHLO c.example\r\nMAIL FROM:<> SIZE=20 BODY=8BITMIME\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n"
+            b"Subject: x\r\n\r\n..\r\n.\r\nmail from:<alice@acme.example>\r\nrset\r\nNOOP\r\nQUIT\r\nNOOP\r\n",
+        )
+        self.assertEqual(
+            events,
+            [
+                Hello("c.example", extended=True),
+                MailFrom(None, 20, "8BITMIME"),
+                RcptTo(ALICE),
+                Data(),
+                Content(b"Subject: x\r\n\r\n.\r\n"),
+                EndOfData(None),
+                MailFrom(ALICE, None, None),
+                Reset(),
+                Answered(replies.OK, error=False),
+                Quit(),
+            ],
+        )
+        self.assertTrue(sent.endswith(b"250 2.0.0 OK\r\n221 2.0.0 Bye\r\n"))
+        self.assertTrue(talk.esmtp)
+        self.assertEqual((talk.error_count, talk.buffered_octets, talk.timeout_seconds), (0, 0, 300))
+
+    def test_nothing_is_read_while_a_reply_is_owed(self) -> None:
+        talk = conversation()
+        talk.receive_data(b"HELO c.example\r\nNOOP\r\n")
+        self.assertEqual(talk.next_event(), Hello("c.example", extended=False))
+        self.assertIs(talk.next_event(), PAUSED)
+        talk.receive_data(b"QUIT\r\n")
+        self.assertIs(talk.next_event(), PAUSED)
+        self.assertEqual(talk.buffered_octets, 12)
+        self.assertEqual(talk.reply(talk.hello_reply()), b"250 mx.example\r\n")
+        self.assertEqual(talk.next_event(), Answered(replies.OK, error=False))
+
+    def test_content_owes_nothing_and_a_reply_without_an_event_is_a_mistake(self) -> None:
+        talk = conversation()
+        self.assertRaises(RuntimeError, talk.reply, replies.OK)
+        self.assertRaises(RuntimeError, talk.hello_reply)
+        run(talk, b"HELO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nabc")
+        self.assertRaises(RuntimeError, talk.reply, replies.OK)
+        self.assertEqual(talk.reply(replies.IDLE_TIMEOUT), replies.IDLE_TIMEOUT.encode())
+
+    @given(st.lists(st.integers(1, 40), max_size=20))
+    def test_how_octets_are_cut_changes_nothing(self, lengths: list[int]) -> None:
+        octets = (
+            b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBAD\nQUIT\r\nDATA\r\nx\r\n..\r\n\r\n.\r\n"
+            b"MAIL FROM:<>\rQUIT\r\nRCPT TO:<" + b"a" * LINE_OCTETS + b">\r\nRSET\r\n"
+        )
+        whole, sent_whole = run(conversation(), octets)
+        talk = conversation()
+        pieces: list[Event] = []
+        sent = b""
+        for length in [*lengths, len(octets)]:
+            events, answer = run(talk, octets[:length])
+            pieces, sent, octets = pieces + events, sent + answer, octets[length:]
+        self.assertEqual(sent, sent_whole)
+        self.assertEqual(
+            [event for event in pieces if not isinstance(event, Content)],
+            [event for event in whole if not isinstance(event, Content)],
+        )
+        self.assertEqual(b"".join(event.octets for event in pieces if isinstance(event, Content)), b"x\r\n.\r\n\r\n")
+
+    def test_many_commands_in_one_read(self) -> None:
+        events, _ = run(conversation(), b"NOOP\r\n" * 20_000)
+        self.assertEqual(len(events), 20_000)
+
+
+class HelloTest(SynchronousTestCase):
+    def test_keywords(self) -> None:
+        _, sent = run(conversation(), b"EHLO c\r\n")
+        self.assertEqual(
+            sent,
+            b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
+            b"250 STARTTLS\r\n",
+        )
+        self.assertNotIn(b"STARTTLS", run(conversation(starttls=False), b"EHLO c\r\n")[1])
+
+    def test_names_are_fit_to_be_shown(self) -> None:
+        self.assertEqual(run(conversation(), b"EHLO \xff\x1b[2J\0\r\n")[0], [Hello("\\xff\\x1b[2J\\x00", True)])
+        self.assertEqual(run(conversation(), b"HELO my_pc of mine \r\n")[0], [Hello("my_pc of mine", False)])
+
+    def test_a_name_is_needed(self) -> None:
+        for line in (b"EHLO\r\n", b"HELO \r\n", b"EHLO " + b"a" * 256 + b"\r\n"):
+            self.assertEqual(run(conversation(), line)[0], [wrong(replies.BAD_ARGUMENTS)])
+
+    def test_esmtp_is_what_was_agreed_to_last(self) -> None:
+        talk = conversation()
+        self.assertFalse(talk.esmtp)
+        run(talk, b"EHLO c\r\n")
+        self.assertTrue(talk.esmtp)
+        run(talk, b"HELO c\r\n")
+        self.assertFalse(talk.esmtp)
+
+
+class CommandTest(SynchronousTestCase):
+    def assert_answers(self, cases: dict[bytes, Event]) -> None:
+        for line, expected in cases.items():
+            talk = conversation()
+            run(talk, b"EHLO c\r\n")
+            self.assertEqual(run(talk, line + b"\r\n")[0], [expected], line)
+            self.assertEqual(talk.error_count, int(isinstance(expected, Answered) and expected.error), line)
+
+    def test_what_needs_nobodys_judgement(self) -> None:
+        self.assert_answers(
+            {
+                b"NOOP": Answered(replies.OK, error=False),
+                b"noop whatever": Answered(replies.OK, error=False),
+                b"VRFY alice": Answered(replies.VRFY_CANNOT, error=False),
+                b"VRFY": wrong(replies.BAD_ARGUMENTS),
+                b"EXPN team": wrong(replies.NOT_IMPLEMENTED),
+                b"HELP": wrong(replies.NOT_IMPLEMENTED),
+                b"AUTH PLAIN AGEAYg==": wrong(replies.NOT_IMPLEMENTED),
+                b"WHATISTHIS": wrong(replies.UNKNOWN_COMMAND),
+                b"\xff\0": wrong(replies.UNKNOWN_COMMAND),
+                b"": wrong(replies.SYNTAX_ERROR),
+                b" NOOP": wrong(replies.SYNTAX_ERROR),
+                b"QUIT now": wrong(replies.BAD_ARGUMENTS),
+                b"RSET x": wrong(replies.BAD_ARGUMENTS),
+                b"STARTTLS x": wrong(replies.BAD_ARGUMENTS),
+                b"RSET \t ": Reset(),
+            }
+        )
+
+    def test_mail(self) -> None:
+        self.assert_answers(
+            {
+                b"MAIL FROM:<alice@acme.example>": MailFrom(ALICE, None, None),
+                b"MAIL FROM: <alice@acme.example>": MailFrom(ALICE, None, None),
+                b"MAIL FROM:alice@acme.example size=7": MailFrom(ALICE, 7, None),
+                b"MAIL FROM:<> SIZE=1000": MailFrom(None, 1000, None),
+                b"MAIL FROM:<> SIZE=1001": Answered(replies.TOO_LARGE, error=False),
+                b"MAIL": wrong(replies.BAD_ARGUMENTS),
+                b"MAIL FROM": wrong(replies.BAD_ARGUMENTS),
+                b"MAIL TO:<>": wrong(replies.BAD_ARGUMENTS),
+                b"MAIL FROM:": wrong(replies.BAD_SENDER_SYNTAX),
+                b"MAIL FROM:<alice>": wrong(replies.BAD_SENDER_SYNTAX),
+                b"MAIL FROM:<> SIZE=x": wrong(replies.BAD_ARGUMENTS),
+                b"MAIL FROM:<> X=y": wrong(replies.UNKNOWN_PARAMETER),
+                b"MAIL FROM:<j\xc3\xbcrgen@acme.example>": wrong(replies.NON_ASCII_ADDRESS),
+            }
+        )
+
+    def test_rcpt(self) -> None:
+        for line, expected in {
+            b"RCPT TO:<alice@acme.example>": RcptTo(ALICE),
+            b"RCPT TO:<@a.example:alice@acme.example>": RcptTo(ALICE),
+            b"RCPT TO:<POSTMASTER>": RcptTo(Address("postmaster", "mx.example")),
+            b"RCPT TO:<>": wrong(replies.BAD_RECIPIENT_SYNTAX),
+            b"RCPT TO:": wrong(replies.BAD_RECIPIENT_SYNTAX),
+            b"RCPT LALA: <>": wrong(replies.BAD_ARGUMENTS),
+            b"RCPT TO:<alice@acme.example> NOTIFY=NEVER": wrong(replies.UNKNOWN_PARAMETER),
+        }.items():
+            talk = conversation()
+            run(talk, b"EHLO c\r\nMAIL FROM:<>\r\n")
+            self.assertEqual(run(talk, line + b"\r\n")[0], [expected], line)
+
+    def test_what_was_pipelined_behind_a_refused_mail_is_no_error(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\nMAIL FROM:<> SIZE=9999\r\n" + b"RCPT TO:<a@b>\r\n" * 100 + b"DATA\r\n")
+        self.assertEqual(talk.error_count, 0)
+        run(talk, b"EHLO c\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\n")
+        self.assertEqual(talk.error_count, 1)
+
+    def test_a_message_over_the_limit_is_refused_at_its_end(self) -> None:
+        talk = conversation(max_message_size=10)
+        run(talk, b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n")
+        events, _ = run(talk, b"123456789\r\n.\r\nNOOP\r\n")
+        self.assertEqual(events, [EndOfData(replies.TOO_LARGE), Answered(replies.OK, error=False)])
+
+    def test_each_message_is_read_anew(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\n")
+        transaction = b"MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\n"
+        for content, problem in ((b"a\nb\r\n", replies.BARE_NEWLINE), (b"a\r\n", None), (b"\0\r\n", replies.NUL_OCTET)):
+            events, _ = run(talk, transaction + content + b".\r\n")
+            self.assertEqual(events[-1], EndOfData(problem))
+
+
+class LineTest(SynchronousTestCase):
+    def test_a_line_ended_by_a_bare_lf_is_not_executed(self) -> None:
+        talk = conversation()
+        self.assertEqual(run(talk, b"EHLO c\n"), ([wrong(replies.SYNTAX_ERROR)], replies.SYNTAX_ERROR.encode()))
+        self.assertFalse(talk.esmtp)
+
+    def test_nor_is_what_follows_it_up_to_the_next_crlf(self) -> None:
+        talk = conversation()
+        events, _ = run(talk, b"NOOP x\nEHLO c\nEHLO d\r\nEHLO e\r\n")
+        self.assertEqual(events, [wrong(replies.SYNTAX_ERROR)] * 3 + [Hello("e", True)])
+
+    def test_a_bare_cr_is_an_error(self) -> None:
+        for line in (b"NOOP\rEHLO c\r\n", b"NOOP\r\r\n", b"\rNOOP\r\n"):
+            events, _ = run(conversation(), line + b"NOOP\r\n")
+            self.assertEqual(events, [wrong(replies.SYNTAX_ERROR), Answered(replies.OK, error=False)], line)
+
+    def test_the_longest_line(self) -> None:
+        talk = conversation()
+        longest = b"NOOP " + b"a" * (LINE_OCTETS - 7) + b"\r\n"
+        self.assertEqual(run(talk, longest)[0], [Answered(replies.OK, error=False)])
+        self.assertEqual(run(talk, b"NOOP a" + longest[5:] + b"NOOP\r\n")[0][0], wrong(replies.LINE_TOO_LONG))
+
+    def test_the_rest_of_an_overlong_line_is_not_kept(self) -> None:
+        talk = conversation()
+        self.assertEqual(run(talk, b"a" * (LINE_OCTETS - 1))[0], [])
+        self.assertEqual(run(talk, b"a")[0], [wrong(replies.LINE_TOO_LONG)])
+        for piece in (b"QUIT " * 10_000, b"x\r", b"y\r"):
+            self.assertEqual(run(talk, piece)[0], [])
+            self.assertLessEqual(talk.buffered_octets, 1)
+        self.assertEqual(run(talk, b"\nNOOP\r\n")[0], [Answered(replies.OK, error=False)])
+        self.assertEqual(talk.error_count, 1)
+
+    def test_an_overlong_line_that_a_bare_lf_ends_taints_the_next(self) -> None:
+        talk = conversation()
+        run(talk, b"a" * 5000)
+        events, _ = run(talk, b"\nQUIT\r\nNOOP\r\n")
+        self.assertEqual(events, [wrong(replies.SYNTAX_ERROR), Answered(replies.OK, error=False)])
+
+
+class TlsTest(SynchronousTestCase):
+    def secured(self) -> Conversation:
+        talk = conversation()
+        run(talk, b"EHLO plain.example\r\nSTARTTLS\r\n")
+        talk.tls_started()
+        return talk
+
+    def test_all_is_forgotten(self) -> None:
+        talk = self.secured()
+        self.assertTrue(talk.tls)
+        self.assertFalse(talk.esmtp)
+        events, sent = run(talk, b"MAIL FROM:<>\r\nEHLO c\r\n")
+        self.assertEqual(events, [wrong(replies.HELO_FIRST), Hello("c", True)])
+        self.assertNotIn(b"STARTTLS", sent)
+        self.assertEqual(run(talk, b"STARTTLS\r\n")[0], [wrong(replies.BAD_SEQUENCE)])
+
+    def test_what_came_before_tls_is_never_read(self) -> None:
+        talk = conversation()
+        talk.receive_data(b"EHLO c\r\nSTARTTLS\r\nMAIL FROM:<evil@c.example>\r\n")
+        talk.next_event()
+        talk.reply(talk.hello_reply())
+        self.assertEqual(talk.next_event(), StartTls())
+        talk.receive_data(b"NOOP\r\n")
+        talk.reply(replies.STARTTLS_READY)
+        self.assertEqual((talk.next_event(), talk.buffered_octets), (NEED_DATA, 0))
+        talk.receive_data(b"RSET\r\nRCP")
+        talk.tls_started()
+        self.assertEqual(run(talk, b"QUIT\r\n")[0], [Quit()])
+
+    def test_a_refused_starttls_changes_nothing(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\n")
+        talk.receive_data(b"STARTTLS\r\nNOOP\r\n")
+        talk.next_event()
+        talk.reply(replies.TEMPORARY_TROUBLE)
+        self.assertEqual(talk.next_event(), Answered(replies.OK, error=False))
+        self.assertFalse(talk.tls)
+
+    def test_not_offered(self) -> None:
+        self.assertEqual(run(conversation(starttls=False), b"STARTTLS\r\n")[0], [wrong(replies.NOT_IMPLEMENTED)])
+
+    def test_tls_begins_only_where_it_was_agreed(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\n")
+        self.assertRaises(RuntimeError, talk.tls_started)
+        talk.receive_data(b"STARTTLS\r\n")
+        talk.next_event()
+        self.assertRaises(RuntimeError, talk.tls_started)
+
+    def test_a_port_under_tls_from_the_start(self) -> None:
+        talk = conversation()
+        talk.tls_started()
+        self.assertNotIn(b"STARTTLS", run(talk, b"EHLO c\r\n")[1])
+
+
+class HostileTest(SynchronousTestCase):
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"EHLO c",
+                    b"MAIL FROM:<>",
+                    b"RCPT TO:<a@b>",
+                    b"DATA",
+                    b"RSET",
+                    b".",
+                    b"\r\n",
+                    b"\n",
+                    b"\r",
+                    b"\0",
+                    b"\xff",
+                ]
+            )
+            | st.binary(max_size=20),
+            max_size=40,
+        )
+    )
+    def test_any_octets_leave_the_conversation_whole(self, parts: list[bytes]) -> None:
+        events, sent = run(conversation(), b"".join(parts))
+        for line in sent.splitlines():
+            self.assertRegex(line, rb"^[2-5][0-9][0-9][ -][ -~]*$")
+        self.assertEqual(
+            sum(event == Data() for event in events), sum(line[:3] == b"354" for line in sent.splitlines())
+        )
