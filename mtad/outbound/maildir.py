@@ -1,0 +1,248 @@
+"""Maildirs on disk: where a mailbox's is, what a file in it is called, and a batch of files written for good.
+
+`write` does all the waiting for disks and nothing else; it is a plain function over plain values, so that it may run in
+a thread or in a process of its own. The rule it keeps: a file it calls written has its octets and its directory
+entries on disk. A file it calls unwritten may yet be in new/, when only the last sync failed; the next attempt finds it
+there, because a name is made of what never changes of a message.
+
+Lines end in LF, as qmail, Postfix and Exim write them and every reader takes them; on the wire they end in CRLF.
+"""
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mtad.model.identity import print_id
+
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789+_-")
+_PLAIN_OF_HOST = _PLAIN | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ.")
+_TMP, _NEW, _CUR = "tmp", "new", "cur"
+STALE_SECONDS = 36 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file to write below `root`, which must exist: the operator made it, or a disk is missing.
+
+    `mailbox` is the Maildir's path below `root`, `name` the file's; `head` goes on top of `content`, both with the line
+    ends of the wire. `claim` tells attempts apart in tmp/; `again` when an earlier one may have succeeded; `first` when
+    the Maildir's own directories may be missing, or not on disk yet.
+    """
+
+    root: str
+    mailbox: str
+    name: str
+    head: bytes
+    content: bytes
+    claim: int
+    again: bool
+    first: bool
+
+    @property
+    def maildir(self) -> str:
+        """The Maildir's path."""
+        return f"{self.root}/{self.mailbox}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How it went with one file: `code` is an errno and `detail` its words, 0 when the file is there for good.
+
+    `before` when an earlier attempt had put it there.
+    """
+
+    code: int = 0
+    detail: str = ""
+    before: bool = False
+
+
+def mailbox_path(local_part: str, domain: str) -> str:
+    """Return a mailbox's path below a root: two names that lead nowhere else, whatever the parts hold.
+
+    Upper case is escaped, so spellings that fold alike stay apart even where a file system folds names; that only one
+    of them is a mailbox is the directory's to see to. ValueError when either part is empty.
+    """
+    if not local_part or not domain:
+        raise ValueError("a mailbox has a local part and a domain")
+    return f"{_escaped(domain)}/{_escaped(local_part)}"
+
+
+def file_name(received_at: float, message: int, n: int, hostname: str) -> str:
+    """Return the name of the file for recipient `n` of a message, the same for every attempt."""
+    # https://cr.yp.to/proto/maildir.html: a slash in the host name becomes \057 and a colon \072.
+    host = "".join(chr(octet) if octet in _PLAIN_OF_HOST else f"\\{octet:03o}" for octet in hostname.encode("utf-8"))
+    return f"{int(received_at)}.{print_id(message)}_{n}.{host}"
+
+
+def write(files: Sequence[File]) -> list[Written]:
+    """Write files and return how each fared, in their order; what one meets does not touch the others.
+
+    The slow steps follow one another for all files, so that a file system can join them. Never raises OSError.
+    """
+    drafts = [_Draft(file) for file in files]
+    _find_earlier(drafts)
+    _each(drafts, _Draft.write)
+    _each(drafts, _Draft.sync)
+    _each(drafts, _Draft.publish)
+    _sync_entries(drafts)
+    return [Written(before=draft.before) if draft.error is None else _problem(draft.error) for draft in drafts]
+
+
+class _Draft:
+    """A file on its way from tmp/ into new/; `folder` is where its entry is, `error` what stopped it."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.folder = _NEW
+        self.before = False
+        self.error: OSError | None = None
+        self._fd = -1
+        self._tmp = f"{file.maildir}/{_TMP}/{file.name}.{file.claim}"
+
+    def write(self) -> None:
+        """Create the file in tmp/ and give its octets to the system."""
+        self._fd = self._created()
+        rest = memoryview((self.file.head + self.file.content).replace(b"\r\n", b"\n"))
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        if self.file.first:
+            _remove_stale(f"{self.file.maildir}/{_TMP}", os.fstat(self._fd).st_mtime - STALE_SECONDS)
+
+    def sync(self) -> None:
+        """Have its octets on disk."""
+        os.fsync(self._fd)
+        self._close()
+
+    def publish(self) -> None:
+        """Give it its name in new/, unless the name is taken: then an earlier attempt was here."""
+        try:
+            os.link(self._tmp, f"{self.file.maildir}/{_NEW}/{self.file.name}")
+        except FileExistsError:
+            self.before = True
+        self._remove()
+
+    def stop(self, error: OSError) -> None:
+        """Clean up after a step that failed."""
+        self.error = error
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._close()
+            self._remove()
+
+    def _created(self) -> int:
+        if self.file.first:
+            _make_maildir(self.file)
+        try:
+            return self._open()
+        except FileNotFoundError:
+            _make_maildir(self.file)
+        except FileExistsError:
+            # What an attempt under this claim left behind; nobody else writes under it.
+            os.unlink(self._tmp)
+        return self._open()
+
+    def _open(self) -> int:
+        return os.open(self._tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        os.close(fd)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._tmp)
+
+
+def _each(drafts: Sequence[_Draft], step: Callable[[_Draft], None]) -> None:
+    """Take the next step with every draft that no earlier step ended."""
+    for draft in drafts:
+        if draft.error is None and not draft.before:
+            try:
+                step(draft)
+            except OSError as error:
+                draft.stop(error)
+
+
+def _find_earlier(drafts: Sequence[_Draft]) -> None:
+    """Mark the drafts whose file an earlier attempt put into new/, from where a reader may have moved it to cur/.
+
+    The hostname and the flags in a name are let alone: a file of this message and n is enough.
+    """
+    wanted: dict[str, dict[str, _Draft]] = defaultdict(dict)
+    for draft in drafts:
+        if draft.file.again:
+            wanted[draft.file.maildir][_delivery_of(draft.file.name)] = draft
+    for maildir, by_delivery in wanted.items():
+        # In this order: a reader that moves a file between the two looks is seen in cur/.
+        for folder in (_NEW, _CUR):
+            try:
+                for name in os.listdir(f"{maildir}/{folder}"):
+                    if draft := by_delivery.get(_delivery_of(name)):
+                        draft.before, draft.folder = True, folder
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                for draft in by_delivery.values():
+                    draft.stop(error)
+
+
+def _delivery_of(name: str) -> str:
+    """Return what a file name of ours says of message and n; something else for other names."""
+    return name.split(".", 2)[1] if "." in name else name
+
+
+def _make_maildir(file: File) -> None:
+    """Have the Maildir's directories, and their entries on disk."""
+    domain = os.path.dirname(file.maildir)
+    for directory in (domain, file.maildir, *(f"{file.maildir}/{folder}" for folder in (_TMP, _NEW, _CUR))):
+        with suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+    for directory in (file.maildir, domain, file.root):
+        _sync_directory(directory)
+
+
+def _remove_stale(directory: str, before: float) -> None:
+    """Remove what attempts that never ended left in tmp/, by the file system's own clock. It may fail: it is care."""
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.stat(follow_symlinks=False).st_mtime < before:
+                os.unlink(entry.path)
+
+
+def _sync_entries(drafts: Sequence[_Draft]) -> None:
+    """Have the entries of all files in new/ or cur/ on disk, one sync a directory."""
+    entries: dict[str, list[_Draft]] = defaultdict(list)
+    for draft in drafts:
+        if draft.error is None:
+            entries[f"{draft.file.maildir}/{draft.folder}"].append(draft)
+    for directory, inside in entries.items():
+        try:
+            _sync_directory(directory)
+        except OSError as error:
+            for draft in inside:
+                draft.stop(error)
+
+
+def _sync_directory(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _problem(error: OSError) -> Written:
+    where = f": {error.filename}" if error.filename else ""
+    return Written(error.errno or errno.EIO, f"{error.strerror or type(error).__name__}{where}")
+
+
+def _escaped(part: str) -> str:
+    octets = part.encode("utf-8", "surrogatepass")
+    last = len(octets) - 1
+    return "".join(
+        chr(octet) if octet in _PLAIN or (octet == 0x2E and 0 < position < last) else f"%{octet:02X}"
+        for position, octet in enumerate(octets)
+    )
