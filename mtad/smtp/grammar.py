@@ -122,7 +122,7 @@ def _path(octets: bytes) -> Path | None:
 
 
 def _bare(octets: bytes) -> Path | None:
-    """Read a path that lacks its brackets; quoted strings need them."""
+    """Read a path that lacks its brackets: it ends at the first space, also at a quoted one."""
     address, space, rest = octets.partition(b" ")
     found = _path(b"<" + address + b">")
     return Path(found.address, space + rest) if found and not found.rest else None

@@ -52,11 +52,13 @@ class Arrived:
         return line[:-2]
 
     def _unfinished(self) -> Reply | None:
-        known, self._overlong = self._overlong, self._overlong or len(self) >= LINE_OCTETS
-        if self._overlong:
-            # The last octet may be the CR of the line's end.
-            self._position = max(self._position, len(self._octets) - 1)
-        return replies.LINE_TOO_LONG if self._overlong and not known else None
+        answered = self._overlong
+        if not answered and len(self) < LINE_OCTETS:
+            return None
+        self._overlong = True
+        # The last octet may be the CR of the line's end.
+        self._position = max(self._position, len(self._octets) - 1)
+        return None if answered else replies.LINE_TOO_LONG
 
     def take(self) -> bytes:
         """Remove and return everything."""

@@ -127,7 +127,21 @@ class OperatorsTextTest(SynchronousTestCase):
         self.assertEqual(parse_domain("ACME.Example"), "acme.example")
         self.assertEqual(parse_domain("straße.example"), "xn--strae-oqa.example")
         self.assertEqual(parse_domain("xn--bcher-kva.example"), "xn--bcher-kva.example")
-        for text in ("", ".", "a.", ".a", "a b", "a@b", "-a", "ä_ö.example", "a" * 64, "*.example", "[192.0.2.1]"):
+        for text in (
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a b",
+            "a@b",
+            "-a",
+            "ä_ö.example",
+            "a" * 64,
+            "*.example",
+            "[192.0.2.1]",
+            "\ud800",
+            "ä" * 300,
+        ):
             with self.assertRaises(ValueError, msg=text) as caught:
                 parse_domain(text)
             self.assertIn("expected a domain name", str(caught.exception))
