@@ -13,7 +13,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from zope.interface import implementer
 
 from mtad.adapters.postgres.pool import Cursor
-from mtad.adapters.postgres.session import IReactor, Parameters, session_parameters
+from mtad.adapters.postgres.session import IReactor, Parameters, reason, session_parameters
 from mtad.interfaces import IJournal, IWakeups
 from mtad.model.errors import Unavailable
 
@@ -43,6 +43,7 @@ class PostgresWakeups:
         self._journal = journal
         self._channels = tuple(channels)
         self._listeners: list[tuple[Callable[[str, str], None], Callable[[], None]]] = []
+        self._active = False
         self._running: Deferred[None] | None = None
 
     def listen(self, heard: Callable[[str, str], None], lost: Callable[[], None]) -> None:
@@ -51,11 +52,13 @@ class PostgresWakeups:
 
     def start(self) -> None:
         """Begin to listen, and go on whatever happens to the connection."""
-        if self._running is None:
+        if not self._active:
+            self._active = True
             self._running = Deferred.fromCoroutine(self._run())
 
     async def stop(self) -> None:
         """Hear no more."""
+        self._active = False
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -66,15 +69,19 @@ class PostgresWakeups:
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while self._active:
             began_at = self._clock.seconds()
             try:
                 await self._hear()
-            except Unavailable as error:
-                self._journal.record("store.unavailable", dependency=error.dependency, reason=error.reason)
+            except CancelledError:
+                raise
+            except Exception as error:
+                why = error.reason if isinstance(error, Unavailable) else reason(error)
+                self._journal.record("store.unavailable", dependency="postgres", reason=why)
             if self._clock.seconds() - began_at > LONGEST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            await deferLater(self._clock, pause)
+            if self._active:
+                await deferLater(self._clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _hear(self) -> None:
@@ -93,8 +100,10 @@ class PostgresWakeups:
             for channel in self._channels:
                 await connection.execute(f"listen {channel}")
             self._tell_lost()
-            asking.start(_ASK_SECONDS, now=False)
-            await ended
+            # A listener may have called `stop`, which can cancel only what waits.
+            if self._active:
+                asking.start(_ASK_SECONDS, now=False)
+                await ended
         finally:
             if asking.running:
                 asking.stop()
