@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -126,14 +126,18 @@ class MemoryNetwork:
 
     def dial(self, address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
         """Connect in the clock's next turn; refused where nobody listens, timed out where `silent` says so."""
+        try:
+            where = parse(address)
+        except ValueError as wrong:
+            return fail(error.ConnectError(string=str(wrong)))
         self.dialled.append(address)
         connected: Deferred[Protocol] = Deferred(
-            lambda given_up: given_up.errback(error.ConnectingCancelledError(address))
+            lambda given_up: given_up.errback(error.ConnectingCancelledError(_named(where)))
         )
         if address in self.silent:
             answer = self._clock.callLater(timeout_seconds, lambda: connected.errback(error.TimeoutError()))
         else:
-            answer = self._clock.callLater(0, self._answer, connected, address, factory)
+            answer = self._clock.callLater(0, self._answer, connected, where, factory)
         connected.addBoth(_cancelling, answer)
         return connected
 
@@ -148,7 +152,7 @@ class MemoryNetwork:
         """Let a scripted peer listen: `listen` under a name that says so."""
         return self.listen(address, factory)
 
-    def _answer(self, connected: "Deferred[Protocol]", address: str, factory: Factory) -> None:
+    def _answer(self, connected: "Deferred[Protocol]", where: HostPort | UnixPath, factory: Factory) -> None:
         made: list[Protocol] = []
 
         def build(where: AnyAddress) -> Protocol | None:
@@ -156,8 +160,8 @@ class MemoryNetwork:
             made.extend([protocol] if protocol else [])
             return protocol
 
-        if not self._couple(parse(address), _named(HostPort("127.0.0.1", self._free_port())), build):
-            connected.errback(error.ConnectionRefusedError(address))
+        if not self._couple(where, _named(HostPort("127.0.0.1", self._free_port())), build):
+            connected.errback(error.ConnectionRefusedError())
         elif not made:
             connected.errback(error.ConnectError(string="the factory wants no connection"))
         else:

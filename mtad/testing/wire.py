@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
     ISSLTransport,
+    ISystemHandle,
     ITLSTransport,
 )
 from twisted.logger import Logger
@@ -75,7 +76,15 @@ class Flow:
         self.octets = 0
 
 
-@implementer(ITLSTransport, IConsumer, IPushProducer)
+class MemoryHandle:
+    """What protocols ask of an OpenSSL connection."""
+
+    def get_protocol_version_name(self) -> str:
+        """Return the version of TLS that is played."""
+        return "TLSv1.3"
+
+
+@implementer(ITLSTransport, ISystemHandle, IConsumer, IPushProducer)
 class MemoryTransport:
     """One end of a connection. `segment_octets` is the most a single `dataReceived` gets."""
 
@@ -131,7 +140,7 @@ class MemoryTransport:
             self.write(piece)
 
     def loseConnection(self) -> None:
-        """Read no more; close once all is written and no producer is registered."""
+        """Read no more; close once all is written, and a paused producer has had its say."""
         if not self.connected or self.disconnecting or self._aborting:
             return
         self.disconnecting = True
@@ -192,6 +201,10 @@ class MemoryTransport:
 
     def getPeerCertificate(self) -> None:
         """Return None: nobody shows a certificate."""
+
+    def getHandle(self) -> "MemoryHandle":
+        """Return what stands for the socket, or for OpenSSL's connection."""
+        return MemoryHandle()
 
     # A consumer of producers, and a producer of what it reads.
 
@@ -260,10 +273,9 @@ class MemoryTransport:
             self._drained()
 
     def _drained(self) -> None:
-        if self._producer is not None:
-            if self._producer_paused or not self._streaming:
-                self._producer_paused = False
-                self._producer.resumeProducing()
+        if self._producer is not None and (self._producer_paused or not self._streaming):
+            self._producer_paused = False
+            self._producer.resumeProducing()
         elif self.disconnecting:
             self._lose(Failure(ConnectionDone()))
         elif self._write_closing and not self._write_closed:
