@@ -61,8 +61,8 @@ class MaildirWriter:
     async def deliver(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: bytes) -> Outcome:
         """Write a message into a mailbox's Maildir below `path`, which must exist.
 
-        Delivered once the file and its entry are on disk, or were there already; else Deferred. Surprises of the
-        offload are raised.
+        Delivered once the file and its entry are on disk, or were there already; else Deferred. What the offload raises
+        beyond OSError and Unavailable is raised.
         """
         try:
             file = self._file(mailbox, path, job, target, content)
@@ -73,6 +73,8 @@ class MaildirWriter:
         self._write_on()
         try:
             return self._outcome(file, await waiting.done)
+        except OSError as error:
+            return self._outcome(file, maildir.problem(error))
         except Unavailable as trouble:
             return Deferred(str(trouble), Scope.HOST, "4.3.2")
 

@@ -10,8 +10,7 @@ Lines end in LF, as qmail, Postfix and Exim write them and every reader takes th
 
 import errno
 import os
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -83,12 +82,19 @@ def write(files: Sequence[File]) -> list[Written]:
     The slow steps follow one another for all files, so that a file system can join them. Never raises OSError.
     """
     drafts = [_Draft(file) for file in files]
+    _each(drafts, _Draft.prepare)
     _find_earlier(drafts)
     _each(drafts, _Draft.write)
     _each(drafts, _Draft.sync)
     _each(drafts, _Draft.publish)
     _sync_entries(drafts)
-    return [Written(before=draft.before) if draft.error is None else _problem(draft.error) for draft in drafts]
+    return [Written(before=draft.before) if draft.error is None else problem(draft.error) for draft in drafts]
+
+
+def problem(error: OSError) -> Written:
+    """Return an error of the system as the result of a file."""
+    where = f": {error.filename}" if error.filename else ""
+    return Written(error.errno or errno.EIO, f"{error.strerror or type(error).__name__}{where}")
 
 
 class _Draft:
@@ -100,11 +106,27 @@ class _Draft:
         self.before = False
         self.error: OSError | None = None
         self._fd = -1
+        self._in_tmp = False
         self._tmp = f"{file.maildir}/{_TMP}/{file.name}.{file.claim}"
+
+    def entry(self) -> str | None:
+        """Return the directory that has the file, None when nothing more can be done for it."""
+        return None if self.error else f"{self.file.maildir}/{self.folder}"
+
+    def find(self, folder: str | None) -> None:
+        """Take note of the folder an earlier attempt brought the file to."""
+        if folder is not None:
+            self.before, self.folder = True, folder
+
+    def prepare(self) -> None:
+        """Have a Maildir to write to."""
+        if self.file.first:
+            _make_maildir(self.file)
 
     def write(self) -> None:
         """Create the file in tmp/ and give its octets to the system."""
         self._fd = self._created()
+        self._in_tmp = True
         rest = memoryview((self.file.head + self.file.content).replace(b"\r\n", b"\n"))
         while rest:
             rest = rest[os.write(self._fd, rest) :]
@@ -130,11 +152,9 @@ class _Draft:
         if self._fd >= 0:
             with suppress(OSError):
                 self._close()
-            self._remove()
+        self._remove()
 
     def _created(self) -> int:
-        if self.file.first:
-            _make_maildir(self.file)
         try:
             return self._open()
         except FileNotFoundError:
@@ -152,8 +172,10 @@ class _Draft:
         os.close(fd)
 
     def _remove(self) -> None:
-        with suppress(OSError):
-            os.unlink(self._tmp)
+        if self._in_tmp:
+            self._in_tmp = False
+            with suppress(OSError):
+                os.unlink(self._tmp)
 
 
 def _each(drafts: Sequence[_Draft], step: Callable[[_Draft], None]) -> None:
@@ -167,30 +189,31 @@ def _each(drafts: Sequence[_Draft], step: Callable[[_Draft], None]) -> None:
 
 
 def _find_earlier(drafts: Sequence[_Draft]) -> None:
-    """Mark the drafts whose file an earlier attempt put into new/, from where a reader may have moved it to cur/.
+    """Mark the drafts whose file an earlier attempt put into new/, from where a reader may have moved it to cur/."""
+    for maildir, inside in _by(drafts, lambda draft: draft.file.maildir if draft.file.again else None).items():
+        try:
+            folders = _folders_of({_delivery_of(draft.file.name) for draft in inside}, maildir)
+        except OSError as error:
+            for draft in inside:
+                draft.stop(error)
+        else:
+            for draft in inside:
+                draft.find(folders.get(_delivery_of(draft.file.name)))
 
-    The hostname and the flags in a name are let alone: a file of this message and n is enough.
-    """
-    wanted: dict[str, dict[str, _Draft]] = defaultdict(dict)
-    for draft in drafts:
-        if draft.file.again:
-            wanted[draft.file.maildir][_delivery_of(draft.file.name)] = draft
-    for maildir, by_delivery in wanted.items():
-        # In this order: a reader that moves a file between the two looks is seen in cur/.
-        for folder in (_NEW, _CUR):
-            try:
-                for name in os.listdir(f"{maildir}/{folder}"):
-                    if draft := by_delivery.get(_delivery_of(name)):
-                        draft.before, draft.folder = True, folder
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                for draft in by_delivery.values():
-                    draft.stop(error)
+
+def _folders_of(deliveries: Collection[str], maildir: str) -> dict[str, str]:
+    """Return in which folder of a Maildir each delivery is that is in one."""
+    found: dict[str, str] = {}
+    # In this order: a file that a reader moves between the two looks is seen in cur/.
+    for folder in (_NEW, _CUR):
+        with suppress(FileNotFoundError):
+            names = os.listdir(f"{maildir}/{folder}")
+            found.update((_delivery_of(name), folder) for name in names if _delivery_of(name) in deliveries)
+    return found
 
 
 def _delivery_of(name: str) -> str:
-    """Return what a file name of ours says of message and n; something else for other names."""
+    """Return message and n of a file name of ours, whatever host and flags it ends in; all of another name."""
     return name.split(".", 2)[1] if "." in name else name
 
 
@@ -214,16 +237,21 @@ def _remove_stale(directory: str, before: float) -> None:
 
 def _sync_entries(drafts: Sequence[_Draft]) -> None:
     """Have the entries of all files in new/ or cur/ on disk, one sync a directory."""
-    entries: dict[str, list[_Draft]] = defaultdict(list)
-    for draft in drafts:
-        if draft.error is None:
-            entries[f"{draft.file.maildir}/{draft.folder}"].append(draft)
-    for directory, inside in entries.items():
+    for directory, inside in _by(drafts, _Draft.entry).items():
         try:
             _sync_directory(directory)
         except OSError as error:
             for draft in inside:
                 draft.stop(error)
+
+
+def _by(drafts: Sequence[_Draft], key: Callable[[_Draft], str | None]) -> dict[str, list[_Draft]]:
+    """Group drafts by a path; those for which it is None are left out."""
+    groups: dict[str, list[_Draft]] = {}
+    for draft in drafts:
+        if (path := key(draft)) is not None:
+            groups.setdefault(path, []).append(draft)
+    return groups
 
 
 def _sync_directory(directory: str) -> None:
@@ -232,11 +260,6 @@ def _sync_directory(directory: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _problem(error: OSError) -> Written:
-    where = f": {error.filename}" if error.filename else ""
-    return Written(error.errno or errno.EIO, f"{error.strerror or type(error).__name__}{where}")
 
 
 def _escaped(part: str) -> str:
