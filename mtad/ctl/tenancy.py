@@ -1,0 +1,151 @@
+"""The file of `mtactl apply`: what organisations hold, as an operator writes it (DESIGN §7).
+
+    organisations:
+      - name: acme
+        contact: hostmaster@acme.example
+        domains:
+          - name: acme.example
+            verified: true                     # the operator vouches for the ownership
+            catch_all: alice@acme.example
+            delivery: {kind: maildir, path: /srv/mail}
+            mailboxes: [{local_part: alice, password: "secret"}]
+            aliases: [{local_part: sales, targets: ["alice@acme.example"]}]
+
+Only what each key may be by itself is said here; `mtad.ctl.consistency` has what the keys must be to each other. Keys
+whose feature does not exist yet are unknown.
+"""
+
+from pathlib import PurePosixPath
+from typing import Self
+
+from mtad.config import DialAddress, Name, Secret, Section, Wrong
+from mtad.model.address import Address, from_plain
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
+from mtad.smtp.grammar import parse_address, parse_domain
+
+MAX_TARGETS = 1000
+
+
+class DomainName(str):
+    """A mail domain, as A-labels in lower case; U-labels are understood."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the domain; an IP address is none."""
+        domain = parse_domain(Name.parse(raw))
+        if domain.rpartition(".")[2].isdigit():
+            raise ValueError(f"expected a domain name such as example.com, got {raw!r}")
+        return cls(domain)
+
+
+class LocalPart(str):
+    """What stands before the @ of an address here, as it was written."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the local part."""
+        text = Name.parse(raw)
+        try:
+            return cls(parse_address(f"{text}@example.com").local_part)
+        except ValueError:
+            raise ValueError(f"expected what stands before the @ of an address, such as alice, got {raw!r}") from None
+
+
+class MailAddress(str):
+    """An address in its plain form."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the address."""
+        return cls(parse_address(Name.parse(raw)).plain)
+
+    @property
+    def address(self) -> Address:
+        """The address as the rest of mtad knows it."""
+        return from_plain(self)
+
+
+class AbsolutePath(str):
+    """A path that means the same to every process of every machine."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the path."""
+        text = Name.parse(raw)
+        if not text.startswith("/"):
+            raise ValueError(f"expected a path that begins with /, got {raw!r}")
+        return cls(PurePosixPath(text))
+
+
+class Maildir(Section, frozen=True, tag_field="kind", tag="maildir"):
+    """Deliver into Maildirs below `path`; without it, below the server's."""
+
+    path: AbsolutePath | None = None
+
+    @property
+    def value(self) -> LocalDelivery:
+        """What the directory stores."""
+        return MaildirDelivery(self.path)
+
+
+class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
+    """Hand over to a mail store by LMTP (RFC 2033)."""
+
+    addr: DialAddress
+
+    @property
+    def value(self) -> LocalDelivery:
+        """What the directory stores."""
+        return LmtpDelivery(self.addr)
+
+
+class Mailbox(Section, frozen=True):
+    """A mailbox. Without `password` the one it has stays; a new mailbox has none, and nobody can log in."""
+
+    local_part: LocalPart
+    password: Secret | None = None
+    enabled: bool = True
+
+
+class Alias(Section, frozen=True):
+    """An address that stands for others."""
+
+    local_part: LocalPart
+    targets: tuple[MailAddress, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.targets) <= MAX_TARGETS:
+            raise Wrong("targets", f"expected 1 to {MAX_TARGETS} addresses, got {len(self.targets)}")
+
+
+class Domain(Section, frozen=True):
+    """A domain. Without `verified` it stays what it is; a new one is not verified."""
+
+    name: DomainName
+    verified: bool | None = None
+    catch_all: MailAddress | None = None
+    delivery: Maildir | Lmtp | None = None
+    mailboxes: tuple[Mailbox, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+
+
+class Organisation(Section, frozen=True):
+    """An organisation and all it holds: what is not written here it will not have."""
+
+    name: Name
+    contact: MailAddress | None = None
+    domains: tuple[Domain, ...] = ()
+
+
+class Tenancy(Section, frozen=True):
+    """The whole file. Organisations it does not name stay as they are."""
+
+    organisations: tuple[Organisation, ...]

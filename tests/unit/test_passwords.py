@@ -1,0 +1,24 @@
+from argon2 import PasswordHasher
+from twisted.trial.unittest import SynchronousTestCase
+
+from mtad.adapters.passwords import hash_password, is_current, verify_password
+
+
+class PasswordsTest(SynchronousTestCase):
+    def test_a_hash_verifies_its_own_password_only(self) -> None:
+        made = hash_password("käse 1")
+        self.assertTrue(made.startswith("$argon2id$"))
+        self.assertTrue(verify_password(made, "käse 1"))
+        self.assertFalse(verify_password(made, "käse 2"))
+        self.assertNotEqual(hash_password("käse 1"), made)
+
+    def test_what_is_no_hash_verifies_nothing(self) -> None:
+        for broken in ("", "plain", "$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$AAAA", "{SSHA}x"):
+            self.assertFalse(verify_password(broken, "plain"), broken)
+            self.assertFalse(is_current(broken), broken)
+
+    def test_a_hash_of_weaker_parameters_is_told(self) -> None:
+        weak = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("x")
+        self.assertTrue(verify_password(weak, "x"))
+        self.assertFalse(is_current(weak))
+        self.assertTrue(is_current(hash_password("x")))
