@@ -1,0 +1,178 @@
+"""Acceptances on their way into the database: encoded at once, batched, given up after 30 s (DESIGN D6, D7)."""
+
+import struct
+from collections import deque
+from collections.abc import Sequence
+
+from psycopg.pq.abc import PGresult
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from mtad.adapters.postgres import events
+from mtad.adapters.postgres.binary import INT8, chunk_column, chunks, read_bool, scalar
+from mtad.adapters.postgres.libpq import Refused, Request
+from mtad.adapters.postgres.lines import BATCH_COUNT, Item, Line
+from mtad.adapters.postgres.recovery import Forgotten, Recovery
+from mtad.adapters.postgres.statements import ACCEPT, CHUNKS, EVENTS, KEYS, MESSAGES, ROWS
+from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
+from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
+from mtad.model.key import key_number
+
+ACCEPT_SECONDS = 30.0
+
+
+class Accepting(Item):
+    """An acceptance in the form of the wire, but for its content, which is not copied before it goes."""
+
+    __slots__ = ("acceptance", "chunk_count", "events", "keys", "messages", "rows", "sizes", "tried")
+
+    def __init__(self, acceptance: Acceptance, owner: int) -> None:
+        """Encode; Unacceptable when some value has no place in its column."""
+        messages = acceptance.messages
+        super().__init__(owner, count=len(messages), octets=len(acceptance.content))
+        told = [message for message in messages if message.events]
+        rows = [row for message in messages for row in _rows(message)]
+        keys = [(message.id, key_number(key)) for message in messages for key in dict.fromkeys(message.keys)]
+        try:
+            self.messages = MESSAGES.encode([_message(message) for message in messages])
+            self.rows = ROWS.encode(rows)
+            self.events = EVENTS.encode([(message.id, *events.encoded(message.events)) for message in told])
+            self.keys = KEYS.encode(keys)
+        except (ValueError, OverflowError, struct.error) as error:
+            raise Unacceptable(f"message {messages[0].id}: {error}") from error
+        self.sizes = (len(messages), len(rows), len(told), len(keys))
+        self.acceptance = acceptance
+        self.tried = False
+
+    def forgotten(self) -> Forgotten:
+        """Return what must be removed when nobody is told that it was accepted."""
+        messages = tuple(message.id for message in self.acceptance.messages)
+        return Forgotten(self.acceptance.content_id, messages, self.keys, self.sizes[3])
+
+
+class AcceptLine(Line[Accepting]):
+    """Acceptances that wait for their commit; each for 30 s at most.
+
+    One that is given up when it may have been done already goes to the recovery, which removes it.
+    """
+
+    def __init__(self, recovery: Recovery, clock: IReactorTime, count: int = BATCH_COUNT, width: int = 1_000) -> None:
+        super().__init__(count=count, width=width)
+        self._recovery = recovery
+        self._clock = clock
+        self._ageing: deque[tuple[float, Accepting]] = deque()
+        self._timer: IDelayedCall | None = None
+
+    def put(self, item: Accepting) -> None:
+        """Let an acceptance wait, from now on."""
+        super().put(item)
+        ageing = self._ageing
+        while ageing and ageing[0][1].answered:
+            ageing.popleft()
+        ageing.append((self._clock.seconds() + ACCEPT_SECONDS, item))
+        if self._timer is None:
+            self._timer = self._clock.callLater(ACCEPT_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Fail what waits for too long, and look again when the next one will."""
+        self._timer = None
+        now = self._clock.seconds()
+        while self._ageing and (self._ageing[0][1].answered or self._ageing[0][0] <= now):
+            _, item = self._ageing.popleft()
+            if not item.answered:
+                item.fail(Unavailable("postgres", f"no answer for {ACCEPT_SECONDS:g} s"))
+                self._withdraw(item)
+        if self._ageing:
+            self._timer = self._clock.callLater(self._ageing[0][0] - now, self._give_up)
+
+    def _withdraw(self, item: Accepting) -> None:
+        """Take an acceptance out of the line; one that is on its way is seen to when it is answered."""
+        if item in self._waiting:
+            self._waiting.remove(item)
+            self.dropped(item)
+
+    def dropped(self, item: Accepting) -> None:
+        """Have an acceptance removed that was sent before."""
+        if item.tried:
+            self._recovery.forgotten.append(item.forgotten())
+
+    def request(self, items: Sequence[Accepting]) -> Request:
+        """Return one ACCEPT for all of them."""
+        messages, rows, told, keys = (sum(sizes) for sizes in zip(*[item.sizes for item in items], strict=True))
+        contents = [(item.acceptance.content_id, chunks(item.acceptance.content, CHUNK_OCTETS)) for item in items]
+        numbered = [(content_id, n) for content_id, pieces in contents for n in range(len(pieces))]
+        content_ids, chunk_numbers, _ = CHUNKS.encode([(content_id, n, b"") for content_id, n in numbered])
+        octets = chunk_column(piece for _, pieces in contents for piece in pieces)
+        return (
+            (
+                ACCEPT,
+                [
+                    scalar(INT8, items[0].owner),
+                    *MESSAGES.parameters([item.messages for item in items], messages),
+                    *ROWS.parameters([item.rows for item in items], rows),
+                    *EVENTS.parameters([item.events for item in items], told),
+                    *KEYS.parameters([item.keys for item in items], keys),
+                    *CHUNKS.parameters([(content_ids, chunk_numbers, octets)], len(numbered)),
+                ],
+            ),
+        )
+
+    def done(self, items: Sequence[Accepting], results: list[PGresult]) -> None:
+        """Tell who waits; what was given up meanwhile is removed."""
+        if not read_bool(results[0].get_value(0, 0)):
+            for item in items:
+                item.fail(LeaseLost(f"node {item.owner} has no row"))
+            return
+        for item in items:
+            if item.answered:
+                self._recovery.forgotten.append(item.forgotten())
+            else:
+                item.succeed(results)
+
+    def come_back(self, items: list[Accepting], tried: bool) -> None:
+        """Wait again, but for what was given up meanwhile."""
+        for item in items:
+            item.tried = item.tried or tried
+            if item.answered:
+                self.dropped(item)
+        super().come_back([item for item in items if not item.answered], tried)
+
+    def refused(self, item: Accepting, refusal: Refused) -> None:
+        """Fail the one that is at fault."""
+        trouble = Unacceptable(str(refusal)) if refusal.for_its_data else Unavailable("postgres", str(refusal))
+        item.fail(trouble)
+
+    def fail_all(self, trouble: Unavailable) -> None:
+        """Fail all that waits, and watch no age any more."""
+        super().fail_all(trouble)
+        self._ageing.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _message(message: Message) -> tuple[object, ...]:
+    return (
+        message.id,
+        message.organisation,
+        message.direction,
+        None if message.reverse_path is None else message.reverse_path.plain,
+        len(message.recipients),
+        message.content_id,
+        message.copies,
+        message.size,
+        message.received_at,
+    )
+
+
+def _rows(message: Message) -> list[tuple[object, ...]]:
+    return [
+        (
+            message.id,
+            recipient.n,
+            recipient.destination,
+            recipient.address.plain,
+            None if recipient.original == recipient.address else recipient.original.plain,
+            message.expires_at,
+        )
+        for recipient in message.recipients
+    ]

@@ -1,0 +1,90 @@
+"""The queue as people look at it, and what keeps it clean: the slow side of IQueueCare."""
+
+from itertools import groupby
+from typing import Any
+
+from mtad.adapters.postgres.pool import Pool
+from mtad.model.address import from_plain
+from mtad.model.envelope import Recipient
+from mtad.model.job import RowState, Status, Waiting
+
+_SLICE = 1_000
+
+_WAITING = """
+with found as (select m.* from messages m where {which})
+select m.id, m.organisation, m.reverse_path, m.size, extract(epoch from m.received_at)::float8,
+    q.n, q.destination, q.recipient, q.original, q.status, q.attempts, extract(epoch from q.due)::float8,
+    extract(epoch from q.expires_at)::float8, coalesce(q.owner, 0)
+from found m join message_queue q on q.message = m.id
+order by m.id, q.n
+"""
+_ONE = _WAITING.format(which="id = %s")
+_OLDEST = _WAITING.format(
+    which="""(%s::bigint is null or m.organisation = %s) and exists (
+        select from message_queue q where q.message = m.id and (%s::text is null or q.status = %s)
+    ) order by m.id limit %s"""
+)
+
+# Messages that have rows are locked by no settlement for long; one that is locked is looked at the next time.
+_SWEEP_MESSAGES = """
+with old as (
+    select id, content_id from messages m
+    where received_at < to_timestamp(%s) and not exists (select from message_queue q where q.message = m.id)
+    limit %s for update skip locked
+)
+delete from messages using old where messages.id = old.id
+"""
+
+_SWEEP_CONTENTS = """
+with lone as (
+    select distinct content_id from message_content c
+    where not exists (select from messages m where m.content_id = c.content_id)
+    limit %s
+)
+delete from message_content using lone where message_content.content_id = lone.content_id
+"""
+
+
+async def sweep(pool: Pool, before: float) -> int:
+    """Remove messages received before that time which have no rows, and contents no message carries."""
+    messages = await _repeat(pool, _SWEEP_MESSAGES, before, _SLICE)
+    await _repeat(pool, _SWEEP_CONTENTS, _SLICE)
+    return messages
+
+
+async def _repeat(pool: Pool, statement: str, *values: object) -> int:
+    """Run a statement that removes a slice, each time in its own transaction, until nothing is left."""
+    total = 0
+    while removed := await pool.interact(lambda cursor: cursor.execute(statement, values)):
+        total += removed
+    return total
+
+
+async def listing(pool: Pool, status: Status | None, limit: int, organisation: int | None) -> list[Waiting]:
+    """Return messages with rows of that status, all their rows, oldest first."""
+    word = None if status is None else status.value
+    return _waitings(await pool.query(_OLDEST, (organisation, organisation, word, word, limit)))
+
+
+async def waiting(pool: Pool, message: int) -> Waiting | None:
+    """Return one message with its rows; None when it has none."""
+    found = _waitings(await pool.query(_ONE, (message,)))
+    return found[0] if found else None
+
+
+def _waitings(rows: list[tuple[Any, ...]]) -> list[Waiting]:
+    return [_waiting(head, list(group)) for head, group in groupby(rows, key=lambda row: row[:5])]
+
+
+def _waiting(head: tuple[Any, ...], group: list[tuple[Any, ...]]) -> Waiting:
+    message, organisation, reverse_path, size, received_at = head
+    path = None if reverse_path is None else from_plain(reverse_path)
+    return Waiting(message, organisation, path, size, received_at, tuple(_state(*row[5:]) for row in group))
+
+
+def _state(
+    n: int, destination: str, address: str, original: str | None, status: str, attempts: int, due: float,
+    expires_at: float, owner: int,
+) -> RowState:  # fmt: skip
+    recipient = Recipient(n, from_plain(address if original is None else original), from_plain(address), destination)
+    return RowState(recipient, Status(status), attempts, due, expires_at, owner)

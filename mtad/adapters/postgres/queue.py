@@ -1,0 +1,215 @@
+"""The durable queue in PostgreSQL (IQueue, IQueueCare; DESIGN D6-D8, §5).
+
+The hot path goes through the `Writer`: acceptances and settlements in batches of all that wait, claims and contents
+one by one. An acceptance is repeated for 30 s, a settlement until it is written; everything else fails at once when
+the database cannot be reached, and nothing is lost by that: rows whose claim nobody heard of are found by `owned`.
+People's questions and the sweeper go through the `Pool`.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from psycopg.pq.abc import PGresult
+from zope.interface import implementer
+
+from mtad.adapters.postgres import care
+from mtad.adapters.postgres.accepting import Accepting, AcceptLine
+from mtad.adapters.postgres.binary import (
+    INT4,
+    INT8,
+    TEXT,
+    TIMESTAMP,
+    read_bool,
+    read_bytes,
+    read_int,
+    read_optional_text,
+    read_text,
+    read_time,
+    rows,
+    scalar,
+)
+from mtad.adapters.postgres.libpq import Refused, Request, Statement
+from mtad.adapters.postgres.lines import BATCH_OCTETS, Item, Line
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.settling import Settling, SomeLine, WholeLine
+from mtad.adapters.postgres.statements import CLAIM, KEPT_ROWS, LANES, OWNED, READ_CONTENT, READY, RELEASE
+from mtad.adapters.postgres.writer import Writer
+from mtad.interfaces import IQueue, IQueueCare
+from mtad.model.address import from_plain
+from mtad.model.envelope import Recipient
+from mtad.model.errors import LeaseLost, Unavailable
+from mtad.model.job import Acceptance, Job, Lane, Row, Settlement, Status, Target, Waiting
+
+_CHUNKS_A_READ = 4
+_BEFORE_ALL = Lane(-(1 << 63), "")
+
+
+class Asking(Item):
+    """A statement that goes alone and only once."""
+
+    __slots__ = ("statement",)
+
+    def __init__(self, statement: Statement, parameters: Sequence[bytes]) -> None:
+        super().__init__(0)
+        self.statement = (statement, parameters)
+
+
+class AskLine(Line[Asking]):
+    """Statements that are not repeated: without a connection they fail."""
+
+    def __init__(self) -> None:
+        super().__init__(count=1)
+
+    def request(self, items: Sequence[Asking]) -> Request:
+        """Return the statement."""
+        return (items[0].statement,)
+
+    def done(self, items: Sequence[Asking], results: list[PGresult]) -> None:
+        """Tell who waits."""
+        items[0].succeed(results)
+
+    def come_back(self, items: list[Asking], tried: bool) -> None:
+        """Tell who waits that it is not known, or not now."""
+        items[0].fail(Unavailable("postgres", "the connection was lost"))
+
+    def refused(self, item: Asking, refusal: Refused) -> None:
+        """Tell who waits; an error nobody expects is temporary."""
+        item.fail(Unavailable("postgres", str(refusal)))
+
+    def unreachable(self, trouble: Unavailable) -> None:
+        """Fail all that waits."""
+        self.fail_all(trouble)
+
+
+@implementer(IQueue, IQueueCare)
+class PostgresQueue:
+    """The queue over a writer, which it gives its lines, and a pool."""
+
+    def __init__(self, writer: Writer, pool: Pool) -> None:
+        self._writer = writer
+        self._pool = pool
+        self._accepts = AcceptLine(writer.recovery, writer.clock)
+        self._large_accepts = AcceptLine(writer.recovery, writer.clock, count=1, width=1)
+        self._wholes = WholeLine(writer.clock)
+        self._somes = SomeLine(writer.clock)
+        self._asks = AskLine()
+        for line in (self._accepts, self._wholes, self._asks, self._somes, self._large_accepts):
+            writer.carry(line)
+
+    async def accept(self, acceptance: Acceptance, owner: int) -> None:
+        """See IQueue."""
+        item = Accepting(acceptance, owner)
+        self._writer.put(self._large_accepts if item.octets > BATCH_OCTETS else self._accepts, item)
+        await item.answer
+
+    async def settle(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
+        """See IQueue."""
+        if settlements:
+            item = Settling(settlements, owner, now)
+            self._writer.put(self._wholes if item.whole else self._somes, item)
+            await item.answer
+
+    async def ready(self, now: float, limit: int, after: Lane | None = None) -> Sequence[Lane]:
+        """See IQueue."""
+        behind = after or _BEFORE_ALL
+        lane = (scalar(INT8, behind.organisation), scalar(TEXT, behind.destination))
+        result = await self._ask(READY, scalar(TIMESTAMP, now), scalar(INT8, limit), *lane)
+        return [Lane(*row) for row in rows(result, read_int, read_text)]
+
+    async def claim(self, owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
+        """See IQueue."""
+        wanted = LANES.encode([(lane.organisation, lane.destination) for lane in lanes])
+        result = await self._ask(
+            CLAIM,
+            scalar(INT8, owner),
+            scalar(TIMESTAMP, now),
+            scalar(INT8, per_lane),
+            *LANES.parameters([wanted], len(lanes)),
+        )
+        claimed = rows(result, *_CLAIMED)
+        if not claimed[0][0]:
+            raise LeaseLost(f"node {owner} has no row")
+        return _jobs(row for row in claimed if row[1])
+
+    async def content(self, content_id: int) -> bytes:
+        """See IQueue."""
+        pieces: list[bytes] = []
+        while len(pieces) % _CHUNKS_A_READ == 0:
+            result = await self._ask(
+                READ_CONTENT,
+                scalar(INT8, content_id),
+                scalar(INT4, len(pieces)),
+                scalar(INT4, _CHUNKS_A_READ),
+            )
+            read = [piece for (piece,) in rows(result, read_bytes)]
+            pieces += read
+            if not read:
+                break
+        if not pieces:
+            raise KeyError(content_id)
+        return b"".join(pieces)
+
+    async def release(self, rows: Sequence[Row], owner: int, now: float) -> None:
+        """See IQueue."""
+        kept = KEPT_ROWS.encode([(row.message, row.n, row.claim) for row in rows])
+        arrays = KEPT_ROWS.parameters([kept], len(rows))
+        await self._ask(RELEASE, scalar(INT8, owner), scalar(TIMESTAMP, now), *arrays)
+
+    async def owned(self, owner: int) -> Sequence[Row]:
+        """See IQueueCare."""
+        result = await self._ask(OWNED, scalar(INT8, owner))
+        return [Row(*row) for row in rows(result, read_int, read_int, read_int)]
+
+    async def sweep(self, before: float) -> int:
+        """See IQueueCare."""
+        return await care.sweep(self._pool, before)
+
+    async def listing(self, status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
+        """See IQueueCare."""
+        return await care.listing(self._pool, status, limit, organisation)
+
+    async def waiting(self, message: int) -> Waiting | None:
+        """See IQueueCare."""
+        return await care.waiting(self._pool, message)
+
+    async def _ask(self, statement: Statement, *parameters: bytes) -> PGresult:
+        await self._writer.check()
+        item = Asking(statement, parameters)
+        self._writer.put(self._asks, item)
+        (result,) = await item.answer
+        return result
+
+
+_CLAIMED = (
+    read_bool, read_int, read_int, read_text, read_optional_text, read_int, read_int, read_time, read_int, read_int,
+    read_int, read_text, read_optional_text, read_int, read_int, read_time,
+)  # fmt: skip
+
+
+def _jobs(claimed: Iterable[tuple[Any, ...]]) -> list[Job]:
+    """Return rows of CLAIM as jobs: one a message and lane."""
+    return [_job(head, list(group)) for head, group in groupby(claimed, key=lambda row: row[1:10])]
+
+
+def _job(head: tuple[Any, ...], group: list[tuple[Any, ...]]) -> Job:
+    message, organisation, destination, reverse_path, content_id, size, received_at, total, copies = head
+    return Job(
+        message=message,
+        organisation=organisation,
+        destination=destination,
+        reverse_path=None if reverse_path is None else from_plain(reverse_path),
+        content_id=content_id,
+        size=size,
+        received_at=received_at,
+        total=total,
+        copies=copies,
+        targets=tuple(_target(destination, *row[10:]) for row in group),
+    )
+
+
+def _target(
+    destination: str, n: int, address: str, original: str | None, claim: int, attempts: int, expires_at: float
+) -> Target:
+    recipient = Recipient(n, from_plain(address if original is None else original), from_plain(address), destination)
+    return Target(recipient, claim, attempts, expires_at)

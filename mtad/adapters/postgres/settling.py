@@ -1,0 +1,128 @@
+"""Settlements on their way into the database: repeated until they are written, or the node is no more (DESIGN D8)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+from psycopg.pq.abc import PGresult
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from mtad.adapters.postgres import events
+from mtad.adapters.postgres.binary import INT8, array, read_bool, scalar
+from mtad.adapters.postgres.libpq import Refused, Request
+from mtad.adapters.postgres.lines import Item, Line
+from mtad.adapters.postgres.statements import (
+    CLEAN,
+    DISPOSALS,
+    LOCK_MESSAGES,
+    RESULTS,
+    SETTLE_SOME,
+    SETTLE_WHOLE,
+    SETTLEMENTS,
+)
+from mtad.model.errors import LeaseLost, Unavailable
+from mtad.model.job import Settlement
+
+_log = Logger()
+_PUT_OFF_SECONDS = 5.0
+# Numbers settlements in a batch: two of one message may meet there.
+_numbers = count(1)
+
+
+class Settling(Item):
+    """Settlements of one call in the form of the wire; `whole` when each takes all its message has."""
+
+    __slots__ = ("messages", "result_count", "results", "settlements", "shared", "whole")
+
+    def __init__(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
+        super().__init__(owner, count=len(settlements))
+        numbered = list(zip(_numbers, settlements, strict=False))
+        self.whole = all(settlement.whole for settlement in settlements)
+        self.settlements = SETTLEMENTS.encode([
+            (number, each.message, each.organisation, now, *events.encoded_anyway(each.events))
+            for number, each in numbered
+        ])  # fmt: skip
+        rows = list(_results(numbered) if self.whole else _disposals(numbered))
+        self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
+        self.result_count = len(rows)
+        self.messages = [settlement.message for settlement in settlements]
+        self.shared = [settlement.message for settlement in settlements if settlement.copies > 1]
+
+
+class SettleLine(Line[Settling]):
+    """Settlements that wait for their commit, as long as it takes."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__()
+        self._clock = clock
+        self._put_off: dict[Settling, IDelayedCall] = {}
+
+    def done(self, items: Sequence[Settling], results: list[PGresult]) -> None:
+        """Tell who waits."""
+        # The statement that settles comes first, or second behind the locks.
+        stands = read_bool(results[min(1, len(results) - 1)].get_value(0, 0))
+        for item in items:
+            if stands:
+                item.succeed(results)
+            else:
+                item.fail(LeaseLost(f"node {item.owner} has no row"))
+
+    def refused(self, item: Settling, refusal: Refused) -> None:
+        """Try again later, apart from the others: what was delivered must not be delivered again."""
+        _log.error("Settling message {message} was refused: {refusal}", message=item.messages[0], refusal=refusal)
+        self._put_off[item] = self._clock.callLater(_PUT_OFF_SECONDS, self._put_back, item)
+
+    def _put_back(self, item: Settling) -> None:
+        del self._put_off[item]
+        self.set_apart([item])
+
+    def fail_all(self, trouble: Unavailable) -> None:
+        """Fail all that waits, now or for later."""
+        while self._put_off:
+            item, timer = self._put_off.popitem()
+            timer.cancel()
+            item.fail(trouble)
+        super().fail_all(trouble)
+
+
+class WholeLine(SettleLine):
+    """The plain case, one statement: nothing of the messages is left."""
+
+    def request(self, items: Sequence[Settling]) -> Request:
+        """Return one SETTLE_WHOLE for all of them."""
+        return ((SETTLE_WHOLE, [*_settlements(items), *RESULTS.parameters(*_rows(items))]),)
+
+
+class SomeLine(SettleLine):
+    """All other cases: messages are locked before, and looked after when it is seen what is left."""
+
+    def request(self, items: Sequence[Settling]) -> Request:
+        """Return LOCK_MESSAGES, SETTLE_SOME and CLEAN for all of them, one transaction."""
+        messages = array(INT8, [message for item in items for message in item.messages])
+        shared = array(INT8, [message for item in items for message in item.shared])
+        return (
+            (LOCK_MESSAGES, (messages, shared)),
+            (SETTLE_SOME, [*_settlements(items), *DISPOSALS.parameters(*_rows(items))]),
+            (CLEAN, (messages,)),
+        )
+
+
+def _settlements(items: Sequence[Settling]) -> list[bytes]:
+    total = sum(item.count for item in items)
+    return [scalar(INT8, items[0].owner), *SETTLEMENTS.parameters([item.settlements for item in items], total)]
+
+
+def _rows(items: Sequence[Settling]) -> tuple[list[tuple[bytes, ...]], int]:
+    return [item.results for item in items], sum(item.result_count for item in items)
+
+
+def _results(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
+    for number, settlement in numbered:
+        for result in settlement.results:
+            yield number, settlement.message, result.n, result.claim
+
+
+def _disposals(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
+    for number, settlement in numbered:
+        for result in settlement.results:
+            yield number, settlement.message, result.n, result.claim, result.disposal.value, result.due

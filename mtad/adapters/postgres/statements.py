@@ -1,0 +1,294 @@
+"""The SQL of the queue's hot path: prepared once a connection, parameters in binary (DESIGN D6-D8).
+
+Every statement that acts for a node holds the node's row FOR KEY SHARE in its first CTE, does nothing without it,
+and says in its first column whether it stands. All times are parameters: no clock of the database's is used.
+
+The tables have no foreign keys; these statements keep them together:
+- a message, its rows, its content and its first events appear in one statement, or not at all;
+- the settlement that takes all rows of a message takes message and content in the same statement; any other first
+  locks the messages concerned in the order of their ids, so that of two that take the last rows at the same moment
+  one comes second and sees that nothing is left.
+"""
+
+from mtad.adapters.postgres.binary import BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records
+from mtad.adapters.postgres.libpq import Statement
+
+_ME = "me as (select from nodes where owner = $1::int8 for key share)"
+
+
+def _statement(name: str, sql: str, first: int = 2, **relations: Records) -> Statement:
+    """Return a statement in whose SQL `{me}` stands for the CTE that holds the node, `$1`.
+
+    `{r}` stands for the rows of relation `r`; the relations' arrays are the parameters from `$first` on, in order.
+    """
+    places = {}
+    for alias, records in relations.items():
+        places[alias] = records.unnest(first, alias)
+        first += len(records.names)
+    return Statement(name, sql.format(me=_ME, **places))
+
+
+MESSAGES = Records(
+    id=INT8, organisation=INT8, direction=TEXT, reverse_path=TEXT, recipients=INT2, content_id=INT8, copies=INT2,
+    size=INT4, received_at=TIMESTAMP,
+)  # fmt: skip
+ROWS = Records(message=INT8, n=INT2, destination=TEXT, recipient=TEXT, original=TEXT, expires_at=TIMESTAMP)
+EVENTS = Records(message=INT8, kinds=TEXT, events=BYTEA)
+KEYS = Records(message=INT8, key=INT8)
+CHUNKS = Records(content_id=INT8, n=INT4, chunk=BYTEA)
+
+# $1 owner, then MESSAGES, ROWS, EVENTS, KEYS, CHUNKS. Repeated, it adds nothing to messages that are there already.
+ACCEPT = _statement(
+    "accept",
+    """
+    with {me},
+    inserted as (
+        insert into messages (id, organisation, direction, reverse_path, recipients, content_id, copies, size,
+            received_at)
+        select m.* from {m} where exists (select from me)
+        on conflict do nothing
+        returning id, organisation, content_id, received_at
+    ), queued as (
+        insert into message_queue (message, n, organisation, destination, recipient, original, status, claim, due,
+            expires_at, owner)
+        select r.message, r.n, i.organisation, r.destination, r.recipient, r.original, 'delivering', 1,
+            i.received_at, r.expires_at, $1
+        from {r} join inserted i on i.id = r.message
+    ), told as (
+        insert into message_events (at, message, organisation, kinds, events)
+        select i.received_at, i.id, i.organisation, string_to_array(e.kinds, ','), e.events
+        from {e} join inserted i on i.id = e.message
+    ), found as (
+        insert into message_keys (at, organisation, key, message)
+        select i.received_at, i.organisation, k.key, i.id
+        from {k} join inserted i on i.id = k.message
+    ), stored as (
+        insert into message_content (content_id, n, chunk)
+        select c.* from {c} where c.content_id in (select content_id from inserted)
+        on conflict do nothing
+    )
+    select exists (select from me)
+    """,
+    m=MESSAGES,
+    r=ROWS,
+    e=EVENTS,
+    k=KEYS,
+    c=CHUNKS,
+)
+
+# $1 names of connections that broke while they were asked something: what they still do must end first.
+END_SESSIONS = Statement(
+    "end_sessions",
+    """
+    select pg_terminate_backend(pid, 5000) from pg_stat_activity
+    where application_name = any ($1::text[]) and pid <> pg_backend_pid()
+    """,
+)
+
+# $1 messages, $2 contents, KEYS: an acceptance nobody was told of.
+FORGET = _statement(
+    "forget",
+    """
+    with gone as (delete from messages where id = any ($1::int8[])),
+    unqueued as (delete from message_queue where message = any ($1)),
+    untold as (delete from message_events where message = any ($1)),
+    unfound as (
+        delete from message_keys f using {k} where f.key = k.key and f.message = k.message
+    )
+    delete from message_content where content_id = any ($2::int8[])
+    """,
+    first=3,
+    k=KEYS,
+)
+
+# `s` numbers the settlements of a batch, apart from the messages they settle.
+SETTLEMENTS = Records(s=INT8, message=INT8, organisation=INT8, at=TIMESTAMP, kinds=TEXT, events=BYTEA)
+RESULTS = Records(s=INT8, message=INT8, n=INT2, claim=INT4)
+# `disposal` is a value of Disposal; `due` counts for 'again'.
+DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP)
+
+# $1 owner, SETTLEMENTS, RESULTS: each takes all rows its message ever had, if their claims stand.
+SETTLE_WHOLE = _statement(
+    "settle_whole",
+    """
+    with {me},
+    t as (select * from {t}),
+    matched as (
+        delete from message_queue q using {r}
+        where q.message = r.message and q.n = r.n and q.claim = r.claim and exists (select from me)
+        returning r.s
+    ), emptied as (
+        delete from messages m
+        using t join (select s, count(*) as rows from matched group by s) of using (s)
+        where m.id = t.message and of.rows = m.recipients and m.copies = 1
+        returning m.content_id
+    ), freed as (
+        delete from message_content c using emptied where c.content_id = emptied.content_id
+    ), told as (
+        insert into message_events (at, message, organisation, kinds, events)
+        select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
+        from t where t.kinds <> '' and t.s in (select s from matched)
+    )
+    select exists (select from me)
+    """,
+    t=SETTLEMENTS,
+    r=RESULTS,
+)
+
+# $1 messages, $2 those of them that share their content. Comes before SETTLE_SOME, which comes before CLEAN.
+LOCK_MESSAGES = Statement(
+    "lock_messages",
+    """
+    select from messages where id in (
+        select unnest($1::int8[])
+        union
+        select sibling.id
+        from messages m join messages sibling on sibling.content_id = m.content_id and sibling.copies > 1
+        where m.id = any ($2::int8[])
+    ) order by id for update
+    """,
+)
+
+# $1 owner, SETTLEMENTS, DISPOSALS. What is settled is known as settled by its raised claim: repeating does nothing.
+# What was held meanwhile stays held, unless it is gone.
+SETTLE_SOME = _statement(
+    "settle_some",
+    """
+    with {me},
+    t as (select * from {t}),
+    r as (select * from {r} where exists (select from me)),
+    gone as (
+        delete from message_queue q using r
+        where q.message = r.message and q.n = r.n and q.claim = r.claim and r.disposal = 'gone'
+        returning r.s
+    ), kept as (
+        update message_queue q set
+            claim = q.claim + 1,
+            owner = null,
+            status = case when r.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
+            attempts = least(q.attempts + (r.disposal = 'again')::int, 32767),
+            due = case r.disposal when 'again' then r.due else q.due end
+        from r
+        where q.message = r.message and q.n = r.n and q.claim = r.claim and r.disposal <> 'gone'
+        returning r.s
+    ), matched as (select s from gone union select s from kept), told as (
+        insert into message_events (at, message, organisation, kinds, events)
+        select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
+        from t where t.kinds <> '' and t.s in (select s from matched)
+    )
+    select exists (select from me)
+    """,
+    t=SETTLEMENTS,
+    r=DISPOSALS,
+)
+
+# $1 messages.
+CLEAN = Statement(
+    "clean",
+    """
+    with gone as (
+        delete from messages m
+        where m.id = any ($1::int8[]) and not exists (select from message_queue q where q.message = m.id)
+        returning m.id, m.content_id
+    )
+    delete from message_content c using (select distinct content_id from gone) emptied
+    where c.content_id = emptied.content_id and not exists (
+        select from messages m
+        where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
+    )
+    """,
+)
+
+LANES = Records(organisation=INT8, destination=TEXT)
+
+# $1 owner, $2 now, $3 rows a lane, LANES. Without a job it still returns a row, to say whether the node stands.
+CLAIM = _statement(
+    "claim",
+    """
+    with {me},
+    picked as (
+        select due.message, due.n
+        from {lane}
+        cross join lateral (
+            select q.message, q.n from message_queue q
+            where q.status = 'queued' and q.organisation = lane.organisation
+                and q.destination = lane.destination and q.due <= $2::timestamptz
+            order by q.due limit $3::int8
+            for update skip locked
+        ) due
+        where exists (select from me)
+    ), taken as (
+        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
+        from picked where q.message = picked.message and q.n = picked.n
+        returning q.*
+    )
+    select me.stands, m.id, m.organisation, q.destination, m.reverse_path, m.content_id, m.size, m.received_at,
+        m.recipients, m.copies, q.n, q.recipient, q.original, q.claim, q.attempts, q.expires_at
+    from (select exists (select from me) as stands) me
+    left join (taken q join messages m on m.id = q.message) on true
+    order by m.id, q.destination, q.n
+    """,
+    first=4,
+    lane=LANES,
+)
+
+# $1 now, $2 limit, $3 and $4 the lane to begin behind. One descent of the index a lane, however many rows it has.
+READY = Statement(
+    "ready",
+    """
+    with recursive lane (organisation, destination) as (
+        (
+            select organisation, destination from message_queue
+            where status = 'queued' and (organisation, destination) > ($3::int8, $4::text)
+            order by organisation, destination limit 1
+        )
+        union all
+        select next.organisation, next.destination
+        from lane cross join lateral (
+            select q.organisation, q.destination from message_queue q
+            where q.status = 'queued' and (q.organisation, q.destination) > (lane.organisation, lane.destination)
+            order by q.organisation, q.destination limit 1
+        ) next
+    )
+    select organisation, destination from lane
+    where exists (
+        select from message_queue q
+        where q.status = 'queued' and q.organisation = lane.organisation and q.destination = lane.destination
+            and q.due <= $1::timestamptz
+    )
+    limit $2::int8
+    """,
+)
+
+KEPT_ROWS = Records(message=INT8, n=INT2, claim=INT4)
+
+# $1 owner, $2 now, KEPT_ROWS.
+RELEASE = _statement(
+    "release",
+    """
+    with {me},
+    freed as (
+        update message_queue q set status = 'queued', owner = null, due = $2::timestamptz
+        from {r}
+        where q.message = r.message and q.n = r.n and q.claim = r.claim and q.owner = $1
+            and exists (select from me)
+    )
+    select exists (select from me)
+    """,
+    first=3,
+    r=KEPT_ROWS,
+)
+
+# $1 owner.
+OWNED = Statement("owned", "select message, n, claim from message_queue where owner = $1::int8 order by message, n")
+
+# $1 content, $2 first chunk, $3 how many.
+READ_CONTENT = Statement(
+    "read_content",
+    "select chunk from message_content where content_id = $1::int8 and n >= $2::int4 and n < $2 + $3::int4 order by n",
+)
+
+PREPARED = (
+    ACCEPT, END_SESSIONS, FORGET, SETTLE_WHOLE, LOCK_MESSAGES, SETTLE_SOME, CLEAN, CLAIM, READY, RELEASE, OWNED,
+    READ_CONTENT,
+)  # fmt: skip
