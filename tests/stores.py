@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from functools import cache
@@ -19,10 +20,11 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import make_dsn, parse_dsn
 
-import mtad.migrations
 from mtad.adapters.postgres import embedded
+from mtad.adapters.postgres.locks import open_lock, take_alone
+from mtad.adapters.postgres.migrate import migrate, shipped
+from mtad.adapters.postgres.place import control_directory
 
-_MIGRATIONS = sorted(Path(mtad.migrations.__file__).parent.glob("*.sql"))
 # Any number that nobody else uses: one template is made at a time.
 _TEMPLATE_LOCK = 7_205_759
 
@@ -42,15 +44,24 @@ def redis_address() -> str:
     return os.environ.get("MTAD_TEST_REDIS") or _stores().redis_socket
 
 
+def wait_stopped(state_dir: Path, patience_seconds: float = 60.0) -> bool:
+    """Return once no guardian is left, and so no server; False if one stays longer than that."""
+    lock = open_lock(control_directory(state_dir) / "guardian.lock")
+    waiting = threading.Thread(target=take_alone, args=(lock,), daemon=True)
+    waiting.start()
+    waiting.join(patience_seconds)
+    os.close(lock)
+    return not waiting.is_alive()
+
+
 @cache
 def _stores() -> embedded.EmbeddedStores:
-    stores = embedded.start(state_directory(), print)
+    stores = embedded.start(_state_directory(), print)
     atexit.register(stores.close)
     return stores
 
 
-def state_directory() -> Path:
-    """Return the state directory of the embedded stores that tests share."""
+def _state_directory() -> Path:
     named = os.environ.get("MTAD_TEST_STATE")
     if named:
         return Path(named)
@@ -72,8 +83,8 @@ def _server() -> dict[str, str]:
 @cache
 def _template() -> str:
     """Return the name of a migrated database that nobody is connected to."""
-    migrations = hashlib.sha256(b"".join(path.read_bytes() for path in _MIGRATIONS)).hexdigest()[:16]
-    name = f"mtad_template_{migrations}"
+    migrations = "".join(migration.sql for migration in shipped())
+    name = f"mtad_template_{hashlib.sha256(migrations.encode()).hexdigest()[:16]}"
     server = _server()
     with closing(_connected(server)) as connection, connection.cursor() as cursor:
         cursor.execute("select pg_advisory_lock(%s)", (_TEMPLATE_LOCK,))
@@ -82,15 +93,9 @@ def _template() -> str:
             making = f"{name}_making"
             cursor.execute(f"drop database if exists {making}")
             cursor.execute(f"create database {making}")
-            _migrate({**server, "dbname": making})
+            migrate({**server, "dbname": making})
             cursor.execute(f"alter database {making} rename to {name}")
     return name
-
-
-def _migrate(parameters: Mapping[str, str]) -> None:
-    for path in _MIGRATIONS:
-        with closing(_connected(parameters)) as connection, connection.cursor() as cursor:
-            cursor.execute(path.read_text())
 
 
 def _run(parameters: Mapping[str, str], statement: str) -> None:

