@@ -105,7 +105,7 @@ def _give_up(failure: Failure, reactor: ReactorBase) -> None:
     reactor.callWhenRunning(_stop, reactor)
 
 
-def _say(error: BaseException) -> None:
+def _say(error: BaseException | None) -> None:
     what = str(error) if isinstance(error, MtadError) else f"{type(error).__name__}: {error}"
     # sys.stderr is a part of the log once that began.
     print(f"mtad: {shown(what, 1000)}", file=sys.__stderr__)

@@ -36,6 +36,7 @@ _NAME_CHARACTERS = 60
 _TRACEBACK_CHARACTERS = 2000
 _LIST_ITEMS = 20
 _INTEGERS = range(-(2**63), 2**63)
+_LATEST = 253402300800.0  # the year 10 000, which RFC 3339 cannot write
 _CACHED_NAMES = 1000
 _RANKS = {level.value: rank for rank, level in enumerate(Level)}
 _OWN_FIELDS = frozenset({"time", "level", "logger", "event", "message", "traceback", "cut"})
@@ -49,14 +50,37 @@ _LEGACY_FIELDS = frozenset({"format", "isError", "logLevel", "message", "system"
 _encode = msgspec.json.Encoder().encode
 
 
-class LineWriter:
-    """Writes whole lines to a descriptor, and does not wait for it longer than its patience."""
+class Patience:
+    """How long may be waited: a second at once, and over time a tenth of it. Times are seconds of one clock."""
 
-    def __init__(self, descriptor: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: float) -> None:
+        self._left_seconds = _PATIENCE_SECONDS
+        self._counted_at = now
+
+    def left(self, now: float) -> float:
+        """Return how many seconds may be waited now."""
+        earned = max(0.0, now - self._counted_at) * _PATIENCE_SHARE
+        return min(_PATIENCE_SECONDS, self._left_seconds + earned)
+
+    def spend(self, began: float, ended: float) -> None:
+        """Note that somebody waited."""
+        self._left_seconds = max(0.0, self.left(began) - (ended - began))
+        self._counted_at = ended
+
+
+class LineWriter:
+    """Writes whole lines to a descriptor, and loses those that it does not take in time."""
+
+    def __init__(
+        self,
+        descriptor: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        patience: Patience | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._monotonic = monotonic
-        self._patience_seconds = _PATIENCE_SECONDS
-        self._waited_at = monotonic()
+        self._patience = patience or Patience(monotonic())
 
     def write(self, line: bytes) -> bool:
         """Return whether the line, at most LINE_OCTETS, was written; it never is in part."""
@@ -68,11 +92,8 @@ class LineWriter:
 
     def _ready_in_time(self) -> bool:
         began = self._monotonic()
-        earned = (began - self._waited_at) * _PATIENCE_SHARE
-        patience = min(_PATIENCE_SECONDS, self._patience_seconds + earned)
-        ready = self._ready(patience)
-        self._waited_at = self._monotonic()
-        self._patience_seconds = max(0.0, patience - (self._waited_at - began))
+        ready = self._ready(self._patience.left(began))
+        self._patience.spend(began, self._monotonic())
         return ready
 
     def _ready(self, seconds: float) -> bool:
@@ -110,7 +131,7 @@ class LogObserver:
 
     def __call__(self, event: LogEvent) -> None:
         """Write one event, unless it is below its logger's level."""
-        at = event.get("log_time", 0.0)
+        at = _time(event)
         try:
             level = _level(event)
             if _RANKS[level] >= self._least_rank(event):
@@ -136,10 +157,10 @@ class LogObserver:
             if self._lost or not self._write(line):
                 self._lost += 1
 
-    def _complain(self, at: object, what: str) -> None:
+    def _complain(self, at: float, what: str) -> None:
         # There is no other place to say that this did not work.
         with suppress(Exception):
-            self._put(self._render(_own(at if isinstance(at, float) else 0.0, what)), 0.0)
+            self._put(self._render(_own(at, what)), at)
 
 
 def as_json(record: Record) -> bytes:
@@ -211,6 +232,12 @@ def _plain(value: Any) -> str:
     if isinstance(value, str) and value and not any(letter in value for letter in ' ="\\'):
         return value
     return _encode(value).decode()
+
+
+def _time(event: LogEvent) -> float:
+    """Return when an event happened, 0.0 when it does not say so."""
+    at = event.get("log_time")
+    return at if isinstance(at, float) and 0 <= at < _LATEST else 0.0
 
 
 def _level(event: LogEvent) -> str:

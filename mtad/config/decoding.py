@@ -69,8 +69,6 @@ def _followed(kind: Any, value: Any, steps: Iterator[re.Match[str]]) -> tuple[Ke
         else:
             kind = get_args(kind)[1]
             step = next(key for key, item in value.items() if not _fits(item, kind))
-        if isinstance(value, dict) and step not in value:
-            break  # no path of msgspec's, but a key that looks like one
         at, value = (*at, step), value[step]
         kind = _narrowed(kind, value)
     return at, kind, value
@@ -96,7 +94,7 @@ def _tagged(member: Any, value: Any) -> bool:
 def _field_kind(kind: Any, name: str) -> Any:
     """Return the kind of a key; of the key that tells the members of a union apart, its possible values."""
     if get_origin(kind) in (Union, UnionType):
-        return Literal[tuple(member.__struct_config__.tag for member in get_args(kind))]
+        return Literal[tuple(member.__struct_config__.tag for member in get_args(kind) if member is not type(None))]
     return next((field.type for field in msgspec.structs.fields(kind) if field.name == name), str)
 
 

@@ -28,7 +28,7 @@ _CORE = (
 )
 # An alias may stand for something that contains it, or for much that is multiplied by the next one.
 _MAX_DEPTH = 40
-_MAX_VALUES = 2_000_000
+_MAX_VALUES = 500_000
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _QUOTED = re.compile(r"'[^'<]{2,}'")
 
@@ -113,9 +113,10 @@ class _Construction:
     def _mapping(self, node: yaml.MappingNode, at: KeyPath, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, child in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != _STR:
-                raise self._wrong(key, at, "expected a name as key")
             name = str(key.value)
+            # msgspec quotes keys in backticks.
+            if key.tag != _STR or not name.isprintable() or "`" in name:
+                raise self._wrong(key, at, "expected a name as key")
             if name in values:
                 raise self._wrong(key, (*at, name), "written twice")
             values[name] = self.value(child, (*at, name), depth + 1)

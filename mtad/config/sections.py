@@ -226,6 +226,11 @@ class Logging(Section, frozen=True):
     level: Level = Level.INFO
     levels: dict[str, Level] = {}
 
+    @property
+    def least(self) -> Level:
+        """The lowest level at which anything is logged."""
+        return min((self.level, *self.levels.values()), key=list(Level).index)
+
 
 class Settings(Section, frozen=True):
     """All that is configured. `database` and `redis` are None when the embedded stores are to be used."""
