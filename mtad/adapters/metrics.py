@@ -36,6 +36,9 @@ _log = Logger(namespace="mtad")
 
 def twisted_log(level: Level, event: str, facts: Mapping[str, Fact]) -> None:
     """Hand an event to `twisted.logger` under the namespace `mtad`: its name as `event`, beside its facts."""
+    if "failure" in facts:
+        # Twisted's older observers take a fact of this name for a Failure.
+        facts = {("surprise" if name == "failure" else name): fact for name, fact in facts.items()}
     _log.emit(_LEVELS[level], "{event}", event=event, **facts)
 
 

@@ -43,6 +43,7 @@ class ThreadedOffload(Service):
         self._ended: deque[_Call] = deque()
         self._reactor_knows = False
         self._under_way = 0
+        self._usual_switch_seconds = sys.getswitchinterval()
         self._stopping: Deferred[None] | None = None
 
     def run(self, work: Callable[..., T], *arguments: object) -> "Deferred[T]":
@@ -57,6 +58,7 @@ class ThreadedOffload(Service):
     def startService(self) -> None:
         """Start the threads."""
         Service.startService(self)
+        self._stopping = None
         self._usual_switch_seconds = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         # Daemons: a process that dies without stopping must not hang on work it will never hear of.
