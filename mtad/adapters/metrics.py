@@ -35,11 +35,8 @@ _log = Logger(namespace="mtad")
 
 
 def twisted_log(level: Level, event: str, facts: Mapping[str, Fact]) -> None:
-    """Hand an event to `twisted.logger` under the namespace `mtad`: its name as `event`, beside its facts."""
-    if "failure" in facts:
-        # Twisted's older observers take a fact of this name for a Failure.
-        facts = {("surprise" if name == "failure" else name): fact for name, fact in facts.items()}
-    _log.emit(_LEVELS[level], "{event}", event=event, **facts)
+    """Hand an event to `twisted.logger`: its name as `mtad_event`, its facts, whatever their names, as `mtad_facts`."""
+    _log.emit(_LEVELS[level], "{mtad_event} {mtad_facts}", mtad_event=event, mtad_facts=facts)
 
 
 @implementer(IJournal)

@@ -12,8 +12,6 @@ from mtad.model.journal import EVENTS, METRICS, OTHER, REASONS, Kind
 
 ROOT = Path(mtad.__file__).parent
 MAX_SERIES = 500
-# What `twisted.logger.Logger.emit` and its observers call their own.
-RESERVED = re.compile("level|format|event|self|isError|log_.*")
 
 
 def recorded(source: str) -> Iterator[tuple[int, str]]:
@@ -87,10 +85,6 @@ class TableTest(SynchronousTestCase):
             self.assertEqual(metric.name.endswith("_total"), metric.kind is Kind.COUNTER, metric.name)
             self.assertEqual(bool(metric.buckets), metric.kind is Kind.HISTOGRAM, metric.name)
             self.assertEqual(list(metric.buckets), sorted(metric.buckets), metric.name)
-
-    def test_no_fact_has_a_name_the_log_needs(self) -> None:
-        for event, entry in EVENTS.items():
-            self.assertEqual([fact for fact in entry.facts if RESERVED.fullmatch(fact)], [], event)
 
 
 class UseTest(SynchronousTestCase):

@@ -133,7 +133,7 @@ class TwistedLogTest(SynchronousTestCase):
         globalLogPublisher.addObserver(events.append)
         self.addCleanup(globalLogPublisher.removeObserver, events.append)
         Journal().record("node.joined", owner=5, slot=2)
-        (event,) = [event for event in events if event.get("event") == "node.joined"]
-        self.assertEqual((event["owner"], event["slot"]), (5, 2))
+        (event,) = [event for event in events if event.get("mtad_event") == "node.joined"]
+        self.assertEqual(event["mtad_facts"], {"owner": 5, "slot": 2})
         self.assertEqual(event["log_namespace"], "mtad")
         self.assertEqual(event["log_level"].name, "info")
