@@ -1,0 +1,177 @@
+"""From what is and what is wanted to the changes between, in the order people read them.
+
+Pure. Within an organisation of the file, what the file does not list goes; organisations it does not name are not
+looked at. Two things stay as they are when the file does not say them: whether a domain is verified, and a mailbox'
+password. When nothing is different there is no change, so applying a file twice changes nothing the second time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mtad.adapters.postgres.tenants import Present, delivery_text
+from mtad.ctl.tenancy import Domain, MailAddress, Mailbox, Organisation, Tenancy
+from mtad.model.address import Address, folded
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
+
+Hashes = Mapping[str, str]
+"""The hash of each password in the file, by the address' key."""
+
+
+# Its value is never shown.
+_UNSHOWN = "password"
+
+
+def wanted(tenancy: Tenancy, present: Present, hashes: Hashes) -> list[Holding]:
+    """Return what the file asks for, completed by what is where the file says nothing."""
+    return [
+        _holding(organisation, present.holdings.get(organisation.name, Holding(organisation.name)), hashes)
+        for organisation in tenancy.organisations
+    ]
+
+
+def difference(holdings: Sequence[Holding], present: Present) -> list[Change]:
+    """Return the changes that make organisations hold `holdings` and nothing else."""
+    return [change for holding in holdings for change in _of_organisation(holding, present)]
+
+
+def describe(change: Change) -> str:
+    """Return a change on one line: `+ mailbox alice@acme.example`."""
+    item = change.item
+    match item:
+        case Holding():
+            name = f"organisation {item.organisation}"
+        case HeldDomain():
+            name = f"domain {item.name}"
+        case HeldMailbox():
+            name = f"mailbox {Address(item.local_part, change.domain)}"
+        case HeldAlias():
+            name = f"alias {Address(item.local_part, change.domain)}"
+    return f"{change.sign.value} {name}" + (f": {change.detail}" if change.detail else "")
+
+
+def summary(changes: Sequence[Change]) -> str:
+    """Return how much changes: `3 added, 1 changed, 0 removed`, or `no change`."""
+    if not changes:
+        return "no change"
+    counts = {sign: sum(change.sign is sign for change in changes) for sign in Sign}
+    return f"{counts[Sign.ADD]} added, {counts[Sign.CHANGE]} changed, {counts[Sign.REMOVE]} removed"
+
+
+def _holding(organisation: Organisation, held: Holding, hashes: Hashes) -> Holding:
+    domains = {domain.name: domain for domain in held.domains}
+    return Holding(
+        organisation.name,
+        organisation.contact,
+        tuple(
+            _domain(domain, domains.get(domain.name, HeldDomain(domain.name)), hashes)
+            for domain in organisation.domains
+        ),
+    )
+
+
+def _domain(domain: Domain, held: HeldDomain, hashes: Hashes) -> HeldDomain:
+    mailboxes = {folded(mailbox.local_part): mailbox for mailbox in held.mailboxes}
+    return HeldDomain(
+        domain.name,
+        held.verified if domain.verified is None else domain.verified,
+        _address(domain.catch_all),
+        None if domain.delivery is None else domain.delivery.value,
+        tuple(
+            _mailbox(mailbox, domain.name, mailboxes.get(folded(mailbox.local_part)), hashes)
+            for mailbox in domain.mailboxes
+        ),
+        tuple(
+            HeldAlias(alias.local_part, tuple(target.address for target in alias.targets)) for alias in domain.aliases
+        ),
+    )
+
+
+def _mailbox(mailbox: Mailbox, domain: str, held: HeldMailbox | None, hashes: Hashes) -> HeldMailbox:
+    kept = None if held is None else held.password_hash
+    return HeldMailbox(mailbox.local_part, hashes.get(Address(mailbox.local_part, domain).key, kept), mailbox.enabled)
+
+
+def _address(address: MailAddress | None) -> Address | None:
+    return None if address is None else address.address
+
+
+def _of_organisation(holding: Holding, present: Present) -> Iterator[Change]:
+    held = present.holdings.get(holding.organisation)
+    yield from _own(holding.organisation, "", holding, held)
+    wanted_domains = {domain.name for domain in holding.domains}
+    held_domains = {domain.name: domain for domain in held.domains} if held else {}
+    for name, domain in held_domains.items():
+        if name not in wanted_domains:
+            count = len(domain.mailboxes) + len(domain.aliases)
+            detail = f"with {count} address{'' if count == 1 else 'es'}" if count else ""
+            yield Change(Sign.REMOVE, holding.organisation, "", domain, detail)
+    for domain in holding.domains:
+        yield from _of_domain(holding.organisation, domain, held_domains.get(domain.name))
+
+
+def _of_domain(organisation: str, domain: HeldDomain, held: HeldDomain | None) -> Iterator[Change]:
+    yield from _own(organisation, "", domain, held)
+    new, old = _by_name(domain), _by_name(held) if held else {}
+    for key, item in old.items():
+        if key not in new:
+            yield Change(Sign.REMOVE, organisation, domain.name, item)
+    for key, item in new.items():
+        yield from _own(organisation, domain.name, item, old.get(key))
+
+
+def _by_name(domain: HeldDomain) -> dict[tuple[str, str], HeldMailbox | HeldAlias]:
+    """Return the addresses of a domain by kind and folded local part: a mailbox never becomes an alias."""
+    items: tuple[HeldMailbox | HeldAlias, ...] = (*domain.mailboxes, *domain.aliases)
+    return {(type(item).__name__, folded(item.local_part)): item for item in items}
+
+
+def _own(organisation: str, domain: str, item: Item, held: Item | None) -> Iterator[Change]:
+    """Return the change to what an item itself is, without what it holds; none when there is none."""
+    facts = _facts(item)
+    if held is None:
+        blank = _facts(_blank(item))
+        detail = ", ".join(_new(label, after) for label, after in facts.items() if after != blank[label])
+        yield Change(Sign.ADD, organisation, domain, item, detail)
+        return
+    before = _facts(held)
+    if facts != before:
+        different = [_changed(label, before[label], after) for label, after in facts.items() if after != before[label]]
+        yield Change(Sign.CHANGE, organisation, domain, item, ", ".join(different))
+
+
+def _facts(item: Item) -> dict[str, str]:
+    """Return all that an operator sets of an item itself, as text; nothing is an empty text."""
+    match item:
+        case Holding():
+            return {"contact": item.contact or ""}
+        case HeldDomain():
+            return {
+                "verified": "yes" if item.verified else "no",
+                "catch_all": "" if item.catch_all is None else str(item.catch_all),
+                "delivery": delivery_text(item.delivery) or "",
+            }
+        case HeldMailbox():
+            enabled = "yes" if item.enabled else "no"
+            return {"local_part": item.local_part, _UNSHOWN: item.password_hash or "", "enabled": enabled}
+        case HeldAlias():
+            return {"local_part": item.local_part, "targets": " ".join(map(str, item.targets))}
+
+
+def _blank(item: Item) -> Item:
+    """Return an item of the same name with nothing set."""
+    match item:
+        case Holding():
+            return Holding(item.organisation)
+        case HeldDomain():
+            return HeldDomain(item.name)
+        case HeldMailbox():
+            return HeldMailbox(item.local_part)
+        case HeldAlias():
+            return HeldAlias(item.local_part, ())
+
+
+def _new(label: str, after: str) -> str:
+    return label if label == _UNSHOWN else f"{label} {after}"
+
+
+def _changed(label: str, before: str, after: str) -> str:
+    return label if label == _UNSHOWN else f"{label} {before or 'none'} -> {after or 'none'}"
