@@ -61,6 +61,15 @@ class Redis(Service):
         self._protocol: Any = None
         self._trouble = "not connected yet"
         self._keeping: Deferred[None] | None = None
+        self._tried = False
+        self._curious: list[Deferred[None]] = []
+
+    async def settled(self) -> None:
+        """Return once the first attempt to connect has ended, well or not."""
+        if not self._tried:
+            waiter: Deferred[None] = Deferred()
+            self._curious.append(waiter)
+            await waiter
 
     async def check(self) -> None:
         """Return when the server answers PING (IDependency)."""
@@ -94,6 +103,7 @@ class Redis(Service):
                 protocol = await self._connected()
             except Unavailable as trouble:
                 self._trouble = trouble.reason
+                self._tell_tried()
                 await deferLater(self._clock, pause_seconds * (0.5 + self._random.random()))
                 pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
             else:
@@ -129,12 +139,20 @@ class Redis(Service):
     async def _use(self, protocol: Any) -> None:
         """Let commands through until the connection is lost, or we stop."""
         self._protocol = protocol
+        self._tell_tried()
         try:
             await protocol.whenDisconnected()
         finally:
             self._protocol = None
             self._trouble = "the connection was lost"
             protocol.transport.abortConnection()
+
+    def _tell_tried(self) -> None:
+        self._tried = True
+        curious, self._curious = self._curious, []
+        for waiter in curious:
+            # In a turn of its own: who hears of it may stop us, and what runs cannot be cancelled.
+            self._clock.callLater(0, waiter.callback, None)
 
     async def _ask(self, protocol: Any, words: Sequence[Word]) -> Any:
         try:
