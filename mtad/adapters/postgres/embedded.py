@@ -98,7 +98,8 @@ def _await_stores(state_dir: Path, say: Say) -> Connection:
         while True:
             hired = hired or hire(state_dir, control)
             found = read_connection(control)
-            if found and _answers(found):
+            trouble = _trouble(found) if found else "there is no database yet"
+            if found and not trouble:
                 return found
             if hired:
                 hired.listen(_GLANCE_SECONDS, say)
@@ -106,10 +107,10 @@ def _await_stores(state_dir: Path, say: Say) -> Connection:
                 time.sleep(_GLANCE_SECONDS)
             now = time.monotonic()
             if now - begun > _PATIENCE_SECONDS:
-                raise Unavailable("embedded stores", f"do not answer; see the logs in {control}")
+                raise Unavailable("embedded stores", f"{trouble}; see the logs in {control}")
             if now - reminded > _REMIND_SECONDS:
                 reminded = now
-                say(f"still waiting for the embedded stores; their logs are in {control}")
+                say(f"still waiting for the embedded stores: {trouble}; their logs are in {control}")
     finally:
         if hired:
             hired.dismiss()
@@ -130,17 +131,18 @@ def _control(state_dir: Path) -> Path:
     return control
 
 
-def _answers(connection: Connection) -> bool:
-    """Whether both servers answer."""
+def _trouble(connection: Connection) -> str:
+    """Return in a line why the servers cannot be used yet; empty when both answer."""
     try:
         psycopg2.connect(**connection.database, connect_timeout=_ANSWER_SECONDS).close()
-    except psycopg2.OperationalError:
-        return False
+    except psycopg2.OperationalError as error:
+        return " ".join(str(error).split())
     with socket.socket(socket.AF_UNIX) as valkey:
         valkey.settimeout(_ANSWER_SECONDS)
         try:
             valkey.connect(connection.redis_socket)
             valkey.sendall(b"PING\r\n")
-            return valkey.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False
+            answer = valkey.recv(64)
+        except OSError as error:
+            return f"Valkey: {error}"
+    return "" if answer.startswith(b"+PONG") else f"Valkey: {answer!r}"

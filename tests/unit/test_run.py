@@ -1,0 +1,32 @@
+"""What `make test` counts."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.run import Tally, tally_of_check, tally_of_suite
+
+
+class TallyTest(SynchronousTestCase):
+    def test_summaries_of_trial(self) -> None:
+        for summary, status, tally in (
+            ("PASSED (successes=12)", 0, Tally(12, 0, 0)),
+            ("PASSED (skips=2, successes=3)", 0, Tally(3, 0, 2)),
+            ("PASSED (expectedFailures=1, successes=3)", 0, Tally(4, 0, 0)),
+            ("FAILED (failures=1, errors=2, successes=3)", 1, Tally(3, 3, 0)),
+            ("FAILED (unexpectedSuccesses=1, successes=3)", 1, Tally(3, 1, 0)),
+            ("FAILED (errors=1)", 1, Tally(0, 1, 0)),
+            ("PASSED", 0, Tally(0, 0, 0)),
+        ):
+            self.assertEqual(tally_of_suite(f"noise\n---\nRan some\n\n{summary}\n", status), tally, summary)
+
+    def test_the_last_summary_counts(self) -> None:
+        output = "PASSED (successes=1)\n\nFAILED (failures=1)\n"
+        self.assertEqual(tally_of_suite(output, 1), Tally(0, 1, 0))
+
+    def test_a_run_that_did_not_get_to_its_end(self) -> None:
+        self.assertEqual(tally_of_suite("Segmentation fault\n", -11), Tally(0, 1, 0))
+        self.assertEqual(tally_of_suite("", 0), Tally(0, 1, 0))
+        self.assertEqual(tally_of_suite("PASSED (successes=5)\n", 1), Tally(5, 1, 0))
+
+    def test_the_last_line(self) -> None:
+        total = Tally(1, 0, 2) + tally_of_check(0) + tally_of_check(1)
+        self.assertEqual(str(total), "2 passed, 1 failed, 2 skipped")
