@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -51,6 +52,7 @@ class Redis(Service):
     """A connection to `server` while the service runs, made again after pauses of 0.1 s to 5 s when it is lost."""
 
     name = "redis"
+    _log = Logger()
 
     def __init__(self, *, server: RedisServer, network: INetwork, clock: IReactorTime, random: Random) -> None:
         self._server = server
@@ -100,15 +102,18 @@ class Redis(Service):
         pause_seconds = SHORTEST_PAUSE_SECONDS
         while True:
             try:
-                protocol = await self._connected()
+                await self._use(await self._connected())
+                pause_seconds = SHORTEST_PAUSE_SECONDS
+            except (CancelledError, ConnectingCancelledError):
+                raise
             except Unavailable as trouble:
                 self._trouble = trouble.reason
-                self._tell_tried()
-                await deferLater(self._clock, pause_seconds * (0.5 + self._random.random()))
-                pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
-            else:
-                pause_seconds = SHORTEST_PAUSE_SECONDS
-                await self._use(protocol)
+            except Exception as surprise:
+                self._log.failure("the connection to redis failed in an unexpected way")
+                self._trouble = shown(repr(surprise))
+            self._tell_tried()
+            await deferLater(self._clock, pause_seconds * (0.5 + self._random.random()))
+            pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
 
     async def _connected(self) -> Any:
         """Return a protocol that was let in and answers; Unavailable says why there is none."""

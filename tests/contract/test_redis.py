@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.redis import CONNECT_SECONDS, LONGEST_PAUSE_SECONDS, Redis, RedisServer
+from mtad.adapters.redis import CONNECT_SECONDS, LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS, Redis, RedisServer
 from mtad.interfaces import IDependency
 from mtad.model.errors import InvalidInput, Unavailable
 from mtad.testing.dependency import MemoryDependency
@@ -102,6 +102,7 @@ class ScriptedRedis(Factory):
         self.answers: dict[str, bytes | None] = {"PING": b"+PONG\r\n"}
         self.commands: list[list[str]] = []
         self.sessions: list[RespProtocol] = []
+        self.greets_and_hangs_up = False
 
     def buildProtocol(self, addr: Any) -> "RespProtocol":
         self.sessions.append(RespProtocol(self))
@@ -122,6 +123,8 @@ class RespProtocol(Protocol):
             answer = self.server.answers.get(words[0], b"+OK\r\n")
             if answer is not None:
                 self.transport.write(answer)
+            if words[0] == "PING" and self.server.greets_and_hangs_up:
+                self.transport.loseConnection()
 
     def words(self) -> list[str]:
         """Return the next whole command; all our commands come whole."""
@@ -197,6 +200,8 @@ class RedisMoodsTest(SynchronousTestCase):
         self.successResultOf(waiting)
         self.server.sessions[0].transport.loseConnection()
         self.clock.advance(0)
+        self.assertIn("connection was lost", self.trouble(redis))
+        self.clock.pump([SHORTEST_PAUSE_SECONDS, 0])
         self.assertEqual(len(self.server.sessions), 2)
         self.successResultOf(self.ask(redis, "PING"))
 
@@ -226,8 +231,15 @@ class RedisMoodsTest(SynchronousTestCase):
         self.assertNoResult(waiting)
         self.clock.advance(0.2)
         self.assertIn("no answer to GET", self.failureResultOf(waiting, Unavailable).value.reason)
+        self.clock.pump([SHORTEST_PAUSE_SECONDS, 0])
         self.successResultOf(self.ask(redis, "PING"))
         self.assertEqual(len(self.server.sessions), 2)
+
+    def test_a_server_that_lets_in_and_hangs_up_is_not_run_down(self) -> None:
+        self.server.greets_and_hangs_up = True
+        self.start()
+        self.clock.pump([0.01] * 100)
+        self.assertTrue(2 <= len(self.server.sessions) <= 11, len(self.server.sessions))
 
     def test_a_silent_address_is_given_up_after_a_while(self) -> None:
         self.network.silent.add(ADDRESS)
