@@ -8,7 +8,7 @@ peers that care do.
 from pathlib import Path
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLContextFactory
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol
 from zope.interface import implementer
 
 from mtad.interfaces import ITlsContexts
@@ -18,16 +18,16 @@ from mtad.model.errors import InvalidInput
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-@implementer(IOpenSSLContextFactory)
+@implementer(IOpenSSLServerConnectionCreator)
 class ServerContext:
     """One certificate's context, shared by all its connections."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
 
-    def getContext(self) -> SSL.Context:
-        """Return the context."""
-        return self._context
+    def serverConnectionForTLS(self, tlsProtocol: IProtocol | None) -> SSL.Connection:
+        """Return a new connection's side of TLS, for Twisted to feed."""
+        return SSL.Connection(self._context, None)
 
 
 @implementer(ITlsContexts)

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.tls import TlsContexts
+from mtad.adapters.tls import ServerContext, TlsContexts
 from mtad.interfaces import INetwork, ITlsContexts
 from mtad.model.errors import InvalidInput
 from mtad.testing.network import MemoryNetwork
@@ -155,8 +155,8 @@ class TlsContextsTest(TlsContract, TestCase):
 class Handshake:
     """A handshake in memory: what a client that insists on something gets from a server."""
 
-    def __init__(self, server: SSL.Context, client: SSL.Context) -> None:
-        self.server = SSL.Connection(server, None)
+    def __init__(self, server: ServerContext, client: SSL.Context) -> None:
+        self.server = server.serverConnectionForTLS(None)
         self.server.set_accept_state()
         self.client = SSL.Connection(client, None)
         self.client.set_connect_state()
@@ -188,7 +188,7 @@ class StrictnessTest(SynchronousTestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
-        self.context = TlsContexts(*write_certificate(directory)).server().getContext()
+        self.context = TlsContexts(*write_certificate(directory)).server()
 
     def client(self, version: int, ciphers: bytes = b"ALL:@SECLEVEL=0") -> SSL.Context:
         client = SSL.Context(SSL.TLS_METHOD)
@@ -277,6 +277,6 @@ class LoadingTest(SynchronousTestCase):
         issuer, _ = write_certificate(other)
         self.cert_file.write_bytes(self.cert_file.read_bytes() + issuer.read_bytes())
         client = SSL.Context(SSL.TLS_METHOD)
-        handshake = Handshake(TlsContexts(self.cert_file, self.key_file).server().getContext(), client)
+        handshake = Handshake(TlsContexts(self.cert_file, self.key_file).server(), client)
         handshake.run()
         self.assertEqual(len(handshake.client.get_peer_cert_chain()), 2)
