@@ -17,6 +17,9 @@ from mtad.model.text import shown
 Parameters = Mapping[str, str | int]
 """libpq's keywords: host, port, dbname, user, password, sslmode and the like."""
 
+StatementError = psycopg2.Error
+"""What a statement that the server refuses raises, when it is no Unavailable."""
+
 # SQLSTATE classes that say "not now" rather than "not this": connection, rollback, resources, state, operator, system.
 _TROUBLE_CLASSES = frozenset({"08", "40", "53", "55", "57", "58"})
 # read_only_sql_transaction: a failover left us on a standby. idle_in_transaction_session_timeout.

@@ -1,0 +1,5 @@
+"""`python -m mtad.ctl` is `mtactl`."""
+
+from mtad.ctl.command import main
+
+main()

@@ -1,0 +1,107 @@
+"""`mtactl queue`: what waits, and for what."""
+
+import click
+
+from mtad.adapters.postgres import care
+from mtad.ctl.access import Access
+from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
+from mtad.model.address import path
+from mtad.model.errors import InvalidInput
+from mtad.model.identity import parse_id, print_id
+from mtad.model.job import RowState, Status, Waiting
+
+_COLUMNS = ("id", "received", "size", "from", "to", "status", "attempts", "due")
+
+
+def message_id(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    """Return a printed id as a number; anything else is a wrong command line."""
+    try:
+        return parse_id(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.group()
+def queue() -> None:
+    """What waits for its delivery."""
+
+
+@queue.command("list")
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only messages with such a row.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most so many.")
+@json_option
+@click.pass_obj
+def list_(access: Access, status: str | None, limit: int, as_json: bool) -> None:
+    """List messages that wait, oldest first, a line for each recipient."""
+    wanted = None if status is None else Status(status)
+    messages = access.ask(lambda pool: care.listing(pool, wanted, limit, None))
+    if as_json:
+        print_json([_json(message) for message in messages])
+    else:
+        print_table(_COLUMNS, [_row(message, row) for message in messages for row in message.rows])
+
+
+@queue.command()
+@click.argument("message", metavar="ID", callback=message_id)
+@json_option
+@click.pass_obj
+def show(access: Access, message: int, as_json: bool) -> None:
+    """Show one message that waits."""
+    found = access.ask(lambda pool: care.waiting(pool, message))
+    if found is None:
+        raise InvalidInput(
+            print_id(message), "nothing of it is in the queue; `mtactl trace` may know what became of it"
+        )
+    if as_json:
+        print_json(_json(found))
+        return
+    print_table(("id", "received", "size", "from"), [(*_head(found),)])
+    click.echo()
+    columns = ("to", "for", "destination", "status", "attempts", "due", "given up", "owner")
+    print_table(columns, [_detail(row) for row in found.rows])
+
+
+def _head(message: Waiting) -> tuple[str, str, int, str]:
+    return print_id(message.message), date_text(message.received_at), message.size, path(message.reverse_path)
+
+
+def _row(message: Waiting, row: RowState) -> tuple[str | int, ...]:
+    return (*_head(message), str(row.recipient.address), row.status.value, row.attempts, date_text(row.due))
+
+
+def _detail(row: RowState) -> tuple[str | int | None, ...]:
+    recipient = row.recipient
+    return (
+        str(recipient.address),
+        str(recipient.original),
+        recipient.destination,
+        row.status.value,
+        row.attempts,
+        date_text(row.due),
+        date_text(row.expires_at),
+        row.owner or None,
+    )
+
+
+def _json(message: Waiting) -> dict[str, object]:
+    return {
+        "id": print_id(message.message),
+        "organisation": message.organisation,
+        "received_at": date_json(message.received_at),
+        "size": message.size,
+        "reverse_path": None if message.reverse_path is None else str(message.reverse_path),
+        "recipients": [
+            {
+                "n": row.recipient.n,
+                "recipient": str(row.recipient.address),
+                "original": str(row.recipient.original),
+                "destination": row.recipient.destination,
+                "status": row.status.value,
+                "attempts": row.attempts,
+                "due": date_json(row.due),
+                "expires_at": date_json(row.expires_at),
+                "owner": row.owner or None,
+            }
+            for row in message.rows
+        ],
+    }

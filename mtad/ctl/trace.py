@@ -1,0 +1,87 @@
+"""`mtactl trace`: what happened to a message, and why."""
+
+from collections.abc import Sequence
+
+import click
+
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.timeline import PostgresTimeline
+from mtad.ctl.access import Access
+from mtad.ctl.show import cell, date_json, date_text, json_option, print_json
+from mtad.model.errors import InvalidInput
+from mtad.model.event import Event, Fact, Happening
+from mtad.model.identity import parse_id, print_id
+from mtad.model.text import shown
+
+Story = tuple[int, Sequence[Happening]]
+"""A message and all that is known of it."""
+
+
+@click.command()
+@click.argument("key")
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="At most so many messages.")
+@json_option
+@click.pass_obj
+def trace(access: Access, key: str, limit: int, as_json: bool) -> None:
+    """Tell what happened to a message.
+
+    KEY is its queue id, its Message-ID, or the address of its sender or of a recipient; of several messages the newest
+    come first.
+    """
+    stories = access.ask(lambda pool: _stories(pool, key, limit))
+    if as_json:
+        print_json([_json(*story) for story in stories])
+        return
+    if not stories:
+        raise InvalidInput(shown(key), "nothing is known of it, or no more")
+    for number, story in enumerate(stories):
+        if number:
+            click.echo()
+        _print(*story)
+
+
+async def _stories(pool: Pool, key: str, limit: int) -> list[Story]:
+    timeline = PostgresTimeline(pool)
+    message = _id(key)
+    if message is not None:
+        story = await timeline.story(message)
+        if story:
+            return [(message, story)]
+    return [(found, await timeline.story(found)) for found in await timeline.search(key, limit)]
+
+
+def _id(key: str) -> int | None:
+    try:
+        return parse_id(key)
+    except ValueError:
+        return None
+
+
+def _print(message: int, story: Sequence[Happening]) -> None:
+    click.echo(print_id(message))
+    for event in _events(story):
+        facts = "  ".join(f"{name}={_fact(value)}" for name, value in event.facts.items() if value is not None)
+        click.echo(f"  {date_text(event.at)}  {event.kind:<10}  {facts}".rstrip())
+
+
+def _events(story: Sequence[Happening]) -> list[Event]:
+    return [event for happening in story for event in happening.events]
+
+
+def _fact(value: Fact) -> str:
+    if isinstance(value, list):
+        return ",".join(map(cell, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = cell(value)
+    return f'"{text}"' if " " in text else text
+
+
+def _json(message: int, story: Sequence[Happening]) -> dict[str, object]:
+    return {
+        "id": print_id(message),
+        "organisation": story[0].organisation if story else None,
+        "events": [{"at": date_json(event.at), "kind": event.kind, "facts": event.facts} for event in _events(story)],
+    }
