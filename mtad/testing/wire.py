@@ -34,31 +34,34 @@ from zope.interface import alsoProvides, implementer
 _log = Logger()
 
 BUFFER_OCTETS = 65536
+"""Above this a producer is paused, and as much one read returns, both as in Twisted."""
+
 WINDOW_OCTETS = 262144
+"""As much is between two ends, as in the kernel's buffers."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """One direction: what left the writer and has not reached the reader, at most about `WINDOW_OCTETS`.
+    """Octets in order: what waits in a writer, or what is between it and the reader.
 
     `ended` is the end of the stream, behind the parcels; `reset` tells the reader its peer aborted, `closed` the
     writer that nobody reads any more.
     """
 
-    parcels: deque[tuple[bytes, bool]] = field(default_factory=deque)
+    parcels: deque[tuple[memoryview, bool]] = field(default_factory=deque)
     octets: int = 0
     ended: bool = False
     reset: bool = False
     closed: bool = False
 
     def put(self, data: bytes, tls: bool) -> None:
-        """Add octets that left the writer."""
-        self.parcels.append((data, tls))
+        """Add octets, written under TLS or not."""
+        self.parcels.append((memoryview(data), tls))
         self.octets += len(data)
 
     def take(self, limit: int) -> tuple[bytes, bool]:
-        """Remove and return up to `limit` octets that left under the same flag, joined as TCP joins writes."""
-        pieces: list[bytes] = []
+        """Remove and return up to `limit` octets that were written under the same flag, joined as TCP joins them."""
+        pieces: list[memoryview] = []
         tls = self.parcels[0][1]
         while limit and self.parcels and self.parcels[0][1] is tls:
             data, _ = self.parcels.popleft()
@@ -71,7 +74,7 @@ class Flow:
         return taken, tls
 
     def clear(self) -> None:
-        """Lose what is under way."""
+        """Lose what is in it."""
         self.parcels.clear()
         self.octets = 0
 
@@ -100,8 +103,7 @@ class MemoryTransport:
         self._host = host
         self._peer = peer
         self._segment_octets = segment_octets
-        self._buffer: deque[tuple[bytes, bool]] = deque()
-        self._buffered_octets = 0
+        self._buffer = Flow()
         self._write_closing = False
         self._write_closed = False
         self._aborting = False
@@ -127,9 +129,8 @@ class MemoryTransport:
             raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
         if not data or not self.connected or self._write_closed or self._aborting:
             return
-        self._buffer.append((data, self.TLS))
-        self._buffered_octets += len(data)
-        if self._producer is not None and self._streaming and self._buffered_octets > BUFFER_OCTETS:
+        self._buffer.put(data, self.TLS)
+        if self._producer is not None and self._streaming and self._buffer.octets > BUFFER_OCTETS:
             self._producer_paused = True
             self._producer.pauseProducing()
         self._stir_sending()
@@ -261,15 +262,13 @@ class MemoryTransport:
         self._sending = None
         if not self.connected or self._aborting:
             return
-        if self._buffer and self._outward.closed:
+        if self._buffer.octets and self._outward.closed:
             self._lose(Failure(ConnectionLost()))
             return
-        while self._buffer and self._outward.octets < WINDOW_OCTETS:
-            data, tls = self._buffer.popleft()
-            self._buffered_octets -= len(data)
-            self._outward.put(data, tls)
+        while self._buffer.octets and (room := WINDOW_OCTETS - self._outward.octets) > 0:
+            self._outward.put(*self._buffer.take(room))
         self._other.stir_receiving()
-        if not self._buffer:
+        if not self._buffer.octets:
             self._drained()
 
     def _drained(self) -> None:
@@ -315,7 +314,7 @@ class MemoryTransport:
 
     def room_was_made(self) -> None:
         """Send on when the other end has read."""
-        if self._buffer:
+        if self._buffer.octets:
             self._stir_sending()
 
     def _guarded(self, call: Callable[[], object]) -> None:
