@@ -109,7 +109,8 @@ def bound(address: str) -> list[socket.socket]:
     where = parse(address)
     if isinstance(where, UnixPath):
         raise ValueError("expected host:port, [IPv6 address]:port or :port")
-    found = socket.getaddrinfo(where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A hosts file may name an address twice.
+    found = set(socket.getaddrinfo(where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, place in sorted(found):

@@ -2,7 +2,7 @@
 
 First come first served over a fixed number of threads of its own, so that nothing else (a name lookup, say) stands in
 the way of a delivery. What has ended is handed over in batches: one wake-up of the reactor serves all that ended
-before it turned, which costs a third of what Twisted's ThreadPool takes a job (bench/offload.py).
+before it turned, at half of what Twisted's ThreadPool costs a job or less (bench/offload.py).
 
 A thread that returns from a system call must wait until the reactor lets go of the interpreter, by default up to 5 ms
 each time; with `SWITCH_SECONDS` a busy reactor delivers five times as many messages. It touches no database.
