@@ -1,0 +1,198 @@
+"""Tenants in PostgreSQL: what is written is what is read, whole or not at all."""
+
+from pathlib import Path
+
+import psycopg2
+from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from mtad.adapters.passwords import verify_password
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.tenants import Present, Tenants, delivery_from_text
+from mtad.config.decoding import decode
+from mtad.config.document import Document, read
+from mtad.ctl.apply import applied
+from mtad.ctl.difference import describe, difference
+from mtad.ctl.tenancy import Tenancy
+from mtad.model.address import from_plain
+from mtad.model.errors import InvalidInput
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding
+from mtad.model.tenant import LmtpDelivery, MaildirDelivery
+from tests.stores import database
+
+NOW = 1_800_000_000.5
+ODD = 'o\'ne\\il "%s" {x}\u00e9'
+ALICE, BOB = from_plain("alice@acme.example"), from_plain(f"{ODD}@acme.example")
+ACME = Holding(
+    "acme",
+    "hostmaster@acme.example",
+    (
+        HeldDomain(
+            "acme.example",
+            True,
+            ALICE,
+            LmtpDelivery("/run/lm:tp"),
+            (HeldMailbox("Alice", "$argon2id$x"), HeldMailbox(ODD, None, False)),
+            (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
+        ),
+        HeldDomain("maildir.example", True, delivery=MaildirDelivery()),
+        HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here")),
+    ),
+)
+
+
+def started(coroutine: object) -> Deferred:
+    return Deferred.fromCoroutine(coroutine)
+
+
+class HouseTest(TestCase):
+    timeout = 20
+
+    async def setUp(self) -> None:
+        self.parameters = database()
+        self.pool = Pool(reactor, self.parameters, 2)
+        self.addCleanup(lambda: started(self.pool.stop()))
+        await self.pool.start()
+        self.tenants = Tenants(self.pool)
+
+    async def hold(self, *holdings: Holding) -> list[str]:
+        names = [holding.organisation for holding in holdings]
+        changes = await self.tenants.change(names, [], lambda present: difference(holdings, present), NOW)
+        return [describe(change) for change in changes]
+
+    async def held(self, name: str) -> Holding | None:
+        return (await self.tenants.present([name])).holdings.get(name)
+
+
+class TenantsTest(HouseTest):
+    async def test_what_was_written_is_read_back(self) -> None:
+        self.assertIsNone(await self.held("acme"))
+        self.assertEqual(len(await self.hold(ACME)), 8)
+        self.assertEqual(await self.held("acme"), ACME)
+        self.assertEqual(await self.hold(ACME), [])
+
+    async def test_any_holding_can_become_any_other(self) -> None:
+        ways = (
+            Holding("acme"),
+            ACME,
+            Holding("acme", None, (HeldDomain("acme.example", mailboxes=(HeldMailbox("sales"),)),)),
+            Holding("acme", "x@y.example", (HeldDomain("acme.example", aliases=(HeldAlias("Alice", (ALICE,)),)),)),
+            ACME,
+        )
+        for holding in ways:
+            await self.hold(holding)
+            self.assertEqual(await self.held("acme"), holding)
+
+    async def test_other_organisations_are_not_touched(self) -> None:
+        other = Holding("other", None, (HeldDomain("other.example", mailboxes=(HeldMailbox("alice"),)),))
+        await self.hold(ACME, other)
+        await self.hold(Holding("acme"))
+        self.assertEqual(await self.held("other"), other)
+        self.assertEqual(await self.held("system"), Holding("system"))
+
+    async def test_owners_are_told(self) -> None:
+        await self.hold(ACME)
+        present = await self.tenants.present([], ["acme.example", "free.example"])
+        self.assertEqual(present, Present({}, {"acme.example": "acme"}))
+
+    async def test_very_many_mailboxes(self) -> None:
+        many = tuple(HeldMailbox(f"user{n:05}") for n in range(6000))
+        crowd = Holding("crowd", None, (HeldDomain("crowd.example", mailboxes=many),))
+        await self.hold(crowd)
+        self.assertEqual(await self.held("crowd"), crowd)
+
+    async def test_times_of_claim_and_verification_are_those_of_the_first_time(self) -> None:
+        await self.hold(ACME)
+        times = "select name, extract(epoch from claimed_at)::float8, extract(epoch from verified_at)::float8"
+        first = await self.pool.query(f"{times} from domains order by name")
+        self.assertEqual(first[0], ("acme.example", NOW, NOW))
+        self.assertEqual(first[2], ("path.example", NOW, None))
+        changed = Holding("acme", None, tuple(HeldDomain(domain.name, True) for domain in ACME.domains))
+        await self.tenants.change(["acme"], [], lambda present: difference([changed], present), NOW + 60)
+        second = await self.pool.query(f"{times} from domains order by name")
+        self.assertEqual(second[:2], first[:2])
+        self.assertEqual(second[2], ("path.example", NOW, NOW + 60))
+
+    async def test_nothing_is_changed_when_the_decision_or_the_database_refuses(self) -> None:
+        await self.hold(ACME)
+
+        def refuse(present: Present) -> list[Change]:
+            raise InvalidInput("file", "no")
+
+        with self.assertRaises(InvalidInput):
+            await self.tenants.change(["acme"], [], refuse, NOW)
+        taken = Holding("other", None, (HeldDomain("other.example", mailboxes=(HeldMailbox("x" * 2000),)),))
+        with self.assertRaises(psycopg2.errors.CheckViolation):
+            await self.hold(taken)
+        self.assertEqual(await self.held("acme"), ACME)
+        self.assertIsNone(await self.held("other"))
+
+    async def test_changes_wait_for_one_another(self) -> None:
+        blocker = psycopg2.connect(**self.parameters)
+        self.addCleanup(blocker.close)
+        blocker.cursor().execute("lock table domains in share row exclusive mode")
+        self.assertIsNone(await self.held("acme"))
+        waiting = started(self.hold(ACME))
+        while not await self.pool.query("select 1 from pg_locks where not granted"):
+            self.assertNoResult(waiting)
+        blocker.rollback()
+        self.assertEqual(len(await waiting), 8)
+
+    def test_a_delivery_this_code_does_not_know_is_an_error(self) -> None:
+        self.assertRaises(ValueError, delivery_from_text, "pigeon:loft")
+
+
+class AppliedTest(HouseTest):
+    """The file of `mtactl apply`, applied."""
+
+    FILE = """
+organisations:
+  - name: acme
+    domains:
+      - {name: acme.example, verified: true, mailboxes: [{local_part: alice, password: "one"}, {local_part: bob}]}
+"""
+
+    def document(self, text: str) -> Document:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return read(path)
+
+    async def apply(self, text: str, dry_run: bool = False) -> list[str]:
+        document = self.document(text)
+        changes = await applied(self.pool, decode(document, Tenancy), document.wrong, dry_run)
+        return [describe(change) for change in changes]
+
+    async def password_hash(self) -> str:
+        return (await self.held("acme")).domains[0].mailboxes[0].password_hash
+
+    async def test_applying_twice_changes_nothing_the_second_time(self) -> None:
+        first = await self.apply(self.FILE)
+        self.assertEqual(first[2:], ["+ mailbox alice@acme.example: password", "+ mailbox bob@acme.example"])
+        self.assertEqual(await self.apply(self.FILE), [])
+
+    async def test_a_dry_run_tells_the_same_and_changes_nothing(self) -> None:
+        told = await self.apply(self.FILE, dry_run=True)
+        self.assertIsNone(await self.held("acme"))
+        self.assertEqual(await self.apply(self.FILE), told)
+
+    async def test_passwords_are_hashed_and_change_when_the_file_does(self) -> None:
+        await self.apply(self.FILE)
+        first = await self.password_hash()
+        self.assertTrue(verify_password(first, "one"))
+        self.assertEqual(
+            await self.apply(self.FILE.replace('"one"', '"two"')), ["~ mailbox alice@acme.example: password"]
+        )
+        second = await self.password_hash()
+        self.assertTrue(verify_password(second, "two"))
+        self.assertEqual(await self.apply(self.FILE.replace(', password: "one"', "")), [])
+        self.assertEqual(await self.password_hash(), second)
+
+    async def test_a_domain_of_another_organisation_is_refused_and_nothing_applied(self) -> None:
+        await self.apply(self.FILE)
+        theft = "organisations:\n- name: thief\n  domains:\n  - name: new.example\n  - name: ACME.example"
+        with self.assertRaisesRegex(
+            InvalidInput, r":5: organisations\[0\]\.domains\[1\]\.name: belongs to organisation acme"
+        ):
+            await self.apply(theft)
+        self.assertIsNone(await self.held("thief"))
