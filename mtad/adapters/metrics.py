@@ -6,6 +6,7 @@ the log (that is the sink's), serve HTTP (that is `mtad.web`).
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from prometheus_client import (
@@ -78,10 +79,9 @@ class Journal:
         return generate_latest(self._registry)
 
     def _complain(self, event: str, facts: Mapping[str, Fact]) -> None:
-        try:
+        # When the log itself is broken the caller's mail still goes on.
+        with suppress(Exception):
             _log.failure("the journal could not record {name} with {facts}", name=event, facts=dict(facts))
-        except Exception:  # noqa: S110 - the log itself is broken, and the caller's mail goes on
-            pass
 
     def _family(self, metric: Metric) -> Any:
         options = {"buckets": metric.buckets} if metric.kind is Kind.HISTOGRAM else {}
