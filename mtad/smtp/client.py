@@ -76,10 +76,14 @@ _HELO = b"HELO"
 
 
 class ClientConversation:
-    """One connection's conversation. `extensions` is what the server offered in its hello, keyword to parameters."""
+    """One connection's conversation.
+
+    `extensions` is what the server offered in its hello, keyword to parameters; `replies_count` how many replies came.
+    """
 
     def __init__(self, dialect: Dialect, hostname: str) -> None:
         self.extensions: dict[str, str] = {}
+        self.replies_count = 0
         self._dialect = dialect
         self._hostname = hostname.encode("ascii")
         self._reader = ReplyReader()
@@ -153,6 +157,7 @@ class ClientConversation:
     def _take(self, reply: PeerReply) -> Iterable[Event]:
         if self._closed:
             return []
+        self.replies_count += 1
         if not self._unanswered:
             return self._unasked(reply)
         command = self._unanswered.popleft()

@@ -1,0 +1,283 @@
+"""A connection to a server that takes mail: drives a `ClientConversation` over a transport, with a clock.
+
+One transaction at a time; any number may follow. Whatever happens to the connection becomes an outcome for each
+recipient: what the server decided counts, all else is temporary. After the dot and before the answer a loss leaves it
+open whether the message was taken; it is sent again, and the outcome says so.
+
+The closing dot of a message above 64 KiB is a write of its own, made when the transport's buffer is empty, directly
+after `may_send` was asked: a process that lost its lease must not complete a delivery that another has begun (DESIGN
+§8). Here the transport is the socket itself; over TLS an empty buffer has to be asked for elsewhere.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IAddress, IConsumer, IDelayedCall, IPullProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mtad.model.outcome import Deferred, Outcome, Scope
+from mtad.model.text import shown
+from mtad.smtp import timeouts
+from mtad.smtp.answers import CLOSING, Answer, Step, outcome_of
+from mtad.smtp.client import Broken, ClientConversation, Closing, Dialect, Event, Finished, Ready, Send, SendContent
+from mtad.smtp.dot_stuffing import blocks
+from mtad.smtp.transaction import Transaction
+
+BLOCK_OCTETS = 64 * 1024
+
+_SECONDS = {
+    Step.GREETING: timeouts.GREETING_SECONDS,
+    Step.HELLO: timeouts.GREETING_SECONDS,
+    Step.RSET: timeouts.GREETING_SECONDS,
+    Step.MAIL: timeouts.MAIL_SECONDS,
+    Step.RCPT: timeouts.RCPT_SECONDS,
+    Step.DATA: timeouts.DATA_SECONDS,
+    Step.END: timeouts.END_SECONDS,
+    Step.QUIT: timeouts.GREETING_SECONDS,
+}
+
+
+@implementer(IPullProducer)
+class ClientSession(Protocol):
+    """One connection. `ready` fires with None when a transaction may begin, or with why none ever will.
+
+    `transactions_count` is how many began; `open` whether another may begin once this one is over; `stale` whether the
+    last one ended without a word of the server, as on a connection it had closed meanwhile: nothing was tried.
+    `on_close` is called when the server ends it.
+    """
+
+    def __init__(self, conversation: ClientConversation, clock: IReactorTime, may_send: Callable[[], bool]) -> None:
+        self.ready: defer.Deferred[Deferred | None] = defer.Deferred()
+        self.transactions_count = 0
+        self.open = True
+        self.stale = False
+        self.on_close: Callable[[], object] = lambda: None
+        self._conversation = conversation
+        self._clock = clock
+        self._may_send = may_send
+        self._timer: IDelayedCall | None = None
+        self._late = ""
+        self._content = b""
+        self._blocks: Iterator[bytes] | None = None
+        self._dot_sent = False
+        self._replies_before = 0
+        self._done: defer.Deferred[list[Outcome]] | None = None
+        self._ending: Deferred | None = None
+
+    # What the owner asks for.
+
+    def transact(self, transaction: Transaction, content: bytes) -> "defer.Deferred[list[Outcome]]":
+        """Send a message, and fire with one outcome a recipient, in order; never fails."""
+        if not self._may_send():
+            return defer.succeed([_not_ours()] * len(transaction.recipients))
+        done = self._done = defer.Deferred()
+        self.transactions_count += 1
+        self._content = content
+        self._dot_sent = False
+        self._replies_before = self._conversation.replies_count
+        self._write(self._conversation.begin(transaction))
+        self._wait()
+        return done
+
+    def quit(self) -> None:
+        """Take leave in good order, between transactions."""
+        if self.open:
+            self.open = False
+            self._write(self._conversation.quit())
+            self._wait()
+
+    def abort(self) -> None:
+        """Drop the connection unless the dot of its message is sent: then the answer is still worth having."""
+        if self._done is not None and not self._dot_sent:
+            self._break(_not_ours())
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Wait for the greeting."""
+        if ITCPTransport.providedBy(self.transport):
+            # The dot is a small write behind a large one; it must not wait for the other side's delayed ACK.
+            self.transport.setTcpNoDelay(True)
+        self._wait()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Do what the conversation makes of it."""
+        before = self._conversation.replies_count
+        finished: Finished | None = None
+        for event in self._conversation.receive(data):
+            if isinstance(event, Finished):
+                finished = event
+            else:
+                self._react(event)
+        if self._conversation.replies_count != before:
+            self._wait()
+        # Last, because whoever waits for it may begin the next transaction at once.
+        if finished is not None:
+            self.stale = _farewell(finished.answers)
+            self._finish(finished.answers)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Turn what is undecided into outcomes."""
+        self._over()
+        self._stop_timer()
+        self._blocks = None
+        ending = self._ending or _lost(f"connection lost: {shown(reason.getErrorMessage())}")
+        if not self.ready.called:
+            self.ready.callback(ending)
+        if self._done is not None:
+            self.stale = self._ending is None and self._conversation.replies_count == self._replies_before
+            self._finish(self._conversation.answers, ending)
+
+    def resumeProducing(self) -> None:
+        """Write the next block, or the dot: the transport's buffer is empty."""
+        assert self._blocks is not None
+        block = next(self._blocks, None)
+        if block is not None:
+            self._start_timer(timeouts.BLOCK_SECONDS, "the server takes no more of the content")
+            self._write(block)
+        else:
+            self._blocks = None
+            IConsumer(self._transport).unregisterProducer()
+            self._send_dot(b"")
+
+    def stopProducing(self) -> None:
+        """Do nothing: `connectionLost` follows."""
+
+    # What follows from events.
+
+    def _react(self, event: Event) -> None:
+        match event:
+            case Send(octets):
+                self._write(octets)
+            case Ready():
+                self.ready.callback(None)
+            case SendContent():
+                self._send_content()
+            case Closing(answer):
+                self._close(answer)
+            case Broken(reason):
+                self._break(_lost(f"not understood: {reason}", "4.5.0"))
+
+    def _send_content(self) -> None:
+        if len(self._content) <= BLOCK_OCTETS:
+            self._send_dot(b"".join(blocks(self._content, BLOCK_OCTETS)))
+        else:
+            self._blocks = blocks(self._content, BLOCK_OCTETS)
+            IConsumer(self._transport).registerProducer(self, False)
+        self._content = b""
+
+    def _send_dot(self, content: bytes) -> None:
+        """Write the dot, behind the content when that is small, if this process still may."""
+        if not self._may_send():
+            self._break(_not_ours())
+            return
+        self._dot_sent = True
+        self._write(content + self._conversation.end_of_content())
+        self._wait()
+
+    def _close(self, answer: Answer) -> None:
+        """End a connection whose server serves no more; its last word explains what stays undecided."""
+        outcome = outcome_of(answer)
+        if isinstance(outcome, Deferred):
+            self._ending = outcome
+        self._over()
+        if answer.step is Step.QUIT:
+            self._transport.loseConnection()
+        else:
+            self._transport.abortConnection()
+
+    def _break(self, ending: Deferred) -> None:
+        """Drop the connection."""
+        self._ending = ending
+        self._over()
+        self._transport.abortConnection()
+
+    def _over(self) -> None:
+        if self.open:
+            self.open = False
+            self.on_close()
+
+    def _finish(self, answers: Sequence[Answer | None], ending: Deferred | None = None) -> None:
+        """Hand over what was decided; `ending` is for the recipients about whom nothing was."""
+        done, self._done = self._done, None
+        assert done is not None
+        if ending is not None and self._dot_sent:
+            ending = replace(ending, detail=f"{ending.detail}; the message was sent whole and may arrive twice")
+        outcomes: list[Outcome] = []
+        for answer in answers:
+            outcome = outcome_of(answer) if answer else ending
+            assert outcome is not None, "the conversation finishes with an answer for everybody"
+            outcomes.append(outcome)
+        done.callback(outcomes)
+
+    # Waiting for the other side.
+
+    def _wait(self) -> None:
+        """Give the server its time for the reply it owes; while the content flows each block has its own."""
+        step = self._conversation.awaited
+        if self._blocks is not None:
+            return
+        if step is None:
+            self._stop_timer()
+        else:
+            self._start_timer(_SECONDS[step], f"no reply to {step.value}")
+
+    def _start_timer(self, seconds: float, what: str) -> None:
+        self._late = f"{what} within {seconds:g} s"
+        if self._timer is None:
+            self._timer = self._clock.callLater(seconds, self._timed_out)
+        else:
+            self._timer.reset(seconds)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self._break(_lost(self._late))
+
+    def _write(self, octets: bytes) -> None:
+        self._transport.write(octets)
+
+    @property
+    def _transport(self) -> ITCPTransport:
+        """The transport; of what TCP's can do, unix ones lack only options."""
+        return cast(ITCPTransport, self.transport)
+
+
+class SessionFactory(Factory):
+    """Makes sessions of one dialect; `hostname` is what they call themselves."""
+
+    noisy = False
+
+    def __init__(self, dialect: Dialect, hostname: str, clock: IReactorTime, may_send: Callable[[], bool]) -> None:
+        self._dialect = dialect
+        self._hostname = hostname
+        self._clock = clock
+        self._may_send = may_send
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientSession:
+        """Begin a conversation."""
+        return ClientSession(ClientConversation(self._dialect, self._hostname), self._clock, self._may_send)
+
+
+def _lost(why: str, status: str = "4.4.2") -> Deferred:
+    return Deferred(why, Scope.HOST, status)
+
+
+def _not_ours() -> Deferred:
+    return Deferred("this server's lease ran out before the message was sent", Scope.MESSAGE, "4.3.0")
+
+
+def _farewell(answers: Sequence[Answer | None]) -> bool:
+    """Return whether a server's only words were that it closes, as after a time of silence."""
+    return all(
+        answer is not None and answer.reply.code == CLOSING and answer.step in (Step.RSET, Step.MAIL)
+        for answer in answers
+    )
