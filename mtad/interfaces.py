@@ -5,11 +5,13 @@ raises `mtad.model.errors.Unavailable`. Every port has a real adapter in `mtad.a
 `mtad.testing`, and both pass the same class of tests in `tests/contract`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import Interface
 
@@ -137,7 +139,7 @@ class IDependency(Interface):
 class INetwork(Interface):
     """Where connections come from and go to."""
 
-    def listen(address: str, factory: Factory) -> IListeningPort:
+    def listen(address: str, factory: "Factory[Any]") -> IListeningPort:
         """Accept connections at `127.0.0.1:2525`, `[::1]:25` or `:25`; raises InvalidInput when it cannot."""
 
     def dial(address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
@@ -186,3 +188,29 @@ class IAcceptance(Interface):
 
     def accept(acceptance: Acceptance) -> "Deferred[None]":
         """Fire once the message is durable and owned; fail with Unavailable or Unacceptable when it is not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """All that `mtad.service.build` needs from outside.
+
+    `start` opens what must be open before the first message, `stop` closes it after the last; `exposition` returns
+    the metrics.
+    """
+
+    clock: IReactorTime
+    wall: IWallClock
+    random: Random
+    journal: IJournal
+    network: INetwork
+    tls: ITlsContexts
+    offload: IOffload
+    directory: IDirectory
+    queue: IQueue
+    care: IQueueCare
+    nodes: INodes
+    timeline: ITimeline
+    dependencies: Mapping[str, IDependency]
+    exposition: Callable[[], bytes]
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
@@ -59,7 +59,7 @@ def makeService(options: Options) -> Application:
         observer = _observer(settings.logging) if _log_is_ours(options.parent) else None
         log = Logger(namespace=__name__, observer=observer)
         stores = ports.open_stores(settings, lambda text: log.info("{log_text}", log_text=text))
-        server = service.build(settings, ports.make(settings, reactor, stores))
+        server = service.build(settings, ports.make(settings, cast(ports.IReactor, reactor), stores))
     except MtadError as error:
         _refuse(error)
     server.started.addErrback(_give_up, reactor)

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ISystemHandle, ITLSTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ISystemHandle,
+    ITLSTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure

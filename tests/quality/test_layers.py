@@ -24,7 +24,7 @@ HOMES = {
 }  # fmt: skip
 PURE = {"twisted", "zope", "logging", "socket", "time", "random", "os"}
 # testing.world builds the whole server, as a test would.
-EXEMPT = {("testing/world.py", "service"), ("testing/world.py", "ports"), ("testing/world.py", "config")}
+EXEMPT = {("testing/world.py", "service"), ("testing/world.py", "config")}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -1,0 +1,53 @@
+"""Housekeeping: removes what crashes left behind and keeps the timeline's partitions."""
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from mtad.interfaces import IJournal, IQueueCare, ITimeline, IWallClock
+from mtad.outbound.tasks import Tasks
+
+SWEEP_SECONDS = 600.0
+SWEEP_AGE_SECONDS = 3600.0
+TIMELINE_SECONDS = 3600.0
+
+
+class Housekeeping(Service):
+    """Every process does it; each round is harmless beside another's. `keep_seconds` is the timeline's age."""
+
+    name = "housekeeping"
+
+    def __init__(
+        self,
+        *,
+        care: IQueueCare,
+        timeline: ITimeline,
+        clock: IReactorTime,
+        wall: IWallClock,
+        journal: IJournal,
+        keep_seconds: float,
+    ) -> None:
+        self._care = care
+        self._timeline = timeline
+        self._wall = wall
+        self._journal = journal
+        self._keep_seconds = keep_seconds
+        self._tasks = Tasks(clock, journal)
+
+    def startService(self) -> None:
+        """Do a first round now."""
+        super().startService()
+        self._tasks.every(TIMELINE_SECONDS, self._keep_timeline, "timeline")
+        self._tasks.every(SWEEP_SECONDS, self._sweep, "sweep")
+
+    def stopService(self) -> Deferred[None]:
+        """Wait for the round under way."""
+        return Deferred.fromCoroutine(self._tasks.stop())
+
+    async def _keep_timeline(self) -> None:
+        await self._timeline.maintain(self._wall.now(), self._keep_seconds)
+
+    async def _sweep(self) -> None:
+        removed = await self._care.sweep(self._wall.now() - SWEEP_AGE_SECONDS)
+        if removed:
+            self._journal.record("queue.swept", count=removed)

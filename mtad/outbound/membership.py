@@ -1,0 +1,181 @@
+"""Membership: this process' owner number, its lease, and its watch over the others (DESIGN D8).
+
+A node raises its beat every 3 s. Its lease is good for 10 s after it *sent* its last successful beat, measured on the
+boot clock: past that it begins nothing. Another node is dead when its beat stood still for 15 s of our own monotonic
+time while all our own beats succeeded: no two clocks are compared, and when the database is away nobody dies.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from mtad.interfaces import IJournal, INodes, IWallClock
+from mtad.model.errors import LeaseLost, Unavailable
+from mtad.model.event import Fact
+from mtad.model.identity import next_id
+from mtad.model.job import Node
+from mtad.outbound.tasks import Tasks
+
+BEAT_SECONDS = 3.0
+LEASE_SECONDS = 10.0
+DEAD_SECONDS = 15.0
+ORPHAN_SECONDS = 10.0
+
+
+@dataclass
+class Watch:
+    """Tells which nodes are dead from what one observer sees; `since` in the observer's monotonic seconds."""
+
+    seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+
+    def blind(self) -> None:
+        """Forget all: an observer whose own beat failed knows nothing of the others."""
+        self.seen.clear()
+
+    def observe(self, beats: Mapping[int, int], now: float) -> list[int]:
+        """Return the owners whose beat has stood still for too long."""
+        self.seen = {
+            owner: self.seen[owner] if owner in self.seen and self.seen[owner][0] == beat else (beat, now)
+            for owner, beat in beats.items()
+        }
+        return [owner for owner, (_, since) in self.seen.items() if now - since >= DEAD_SECONDS]
+
+
+class Membership(Service):
+    """The node this process is. `stats` tells what the node's row shows; `expelled` is called when it lost its row."""
+
+    name = "membership"
+
+    def __init__(
+        self,
+        *,
+        nodes: INodes,
+        clock: IReactorTime,
+        wall: IWallClock,
+        journal: IJournal,
+        node_name: str,
+        stats: Callable[[], dict[str, Fact]],
+        expelled: Callable[[], None],
+    ) -> None:
+        self._nodes = nodes
+        self._clock = clock
+        self._wall = wall
+        self._journal = journal
+        self._node_name = node_name
+        self._stats = stats
+        self._expelled = expelled
+        self._watch = Watch()
+        self._taking_over: set[int] = set()
+        self._tasks = Tasks(clock, journal)
+        self._node: Node | None = None
+        self._last_id = 0
+        self._good_until = float("-inf")
+        self._waiting: list[Deferred[None]] = []
+
+    def startService(self) -> None:
+        """Join, and keep beating."""
+        super().startService()
+        self._tasks.every(BEAT_SECONDS, self._beat, "beat")
+        self._tasks.every(ORPHAN_SECONDS, self._free_orphans, "orphans")
+
+    def stopService(self) -> Deferred[None]:
+        """Give up the membership: rows still owned are free at once."""
+        return Deferred.fromCoroutine(self._leave())
+
+    async def _leave(self) -> None:
+        await self._tasks.stop()
+        node, self._node = self._node, None
+        self._good_until = float("-inf")
+        if node is not None:
+            freed = await self._nodes.leave(node.owner, self._wall.now())
+            self._journal.record("node.left", owner=node.owner, rows=freed)
+
+    def first_joined(self) -> Deferred[None]:
+        """Fire once this process has been a node; at once when it has."""
+        waiter: Deferred[None] = Deferred()
+        if self._last_id:
+            waiter.callback(None)
+        else:
+            self._waiting.append(waiter)
+        return waiter
+
+    @property
+    def good(self) -> bool:
+        """Whether the lease is good this moment."""
+        return self._node is not None and self._wall.boottime() < self._good_until
+
+    def is_owner(self, owner: int) -> bool:
+        """Whether this process still is the node of that owner number, as far as it knows."""
+        return self._node is not None and self._node.owner == owner
+
+    def owner(self) -> int:
+        """Return the owner number under a good lease; raises LeaseLost without one."""
+        if self._node is None:
+            raise LeaseLost("this process is not a node yet")
+        if not self.good:
+            raise LeaseLost("the lease of this process ran out")
+        return self._node.owner
+
+    def next_id(self) -> int:
+        """Return an id never issued before; raises LeaseLost before the first join."""
+        if self._node is None:
+            raise LeaseLost("this process is not a node yet")
+        self._last_id = next_id(self._node.slot, self._last_id, self._wall.now())
+        return self._last_id
+
+    async def _beat(self) -> None:
+        try:
+            sent = self._wall.boottime()
+            if self._node is not None and await self._nodes.beat(self._node.owner, self._last_id, self._stats()):
+                self._good_until = sent + LEASE_SECONDS
+                self._journal.record("node.beat", lease_seconds=LEASE_SECONDS)
+            else:
+                self._lose()
+                await self._join()
+            self._look_around(await self._nodes.beats())
+        except Unavailable:
+            self._watch.blind()
+            raise
+
+    def _look_around(self, beats: dict[int, int]) -> None:
+        others = {owner: beat for owner, beat in beats.items() if self._node is None or owner != self._node.owner}
+        for dead in self._watch.observe(others, self._clock.seconds()):
+            if dead not in self._taking_over:
+                self._taking_over.add(dead)
+                self._tasks.start(self._take_over(dead), "take over")
+
+    async def _take_over(self, dead: int) -> None:
+        """Free a dead node's rows: beside the beat, which must not wait for a million of them."""
+        try:
+            freed = await self._nodes.take_over(dead, self._wall.now())
+            self._journal.record("node.taken_over", owner=dead, rows=freed)
+        finally:
+            self._taking_over.discard(dead)
+
+    async def _join(self) -> None:
+        sent = self._wall.boottime()
+        self._node = await self._nodes.join(self._node_name, self._wall.now())
+        self._good_until = sent + LEASE_SECONDS
+        self._last_id = max(self._last_id, self._node.last_id, next_id(self._node.slot, 0, self._wall.now()))
+        self._journal.record("node.joined", owner=self._node.owner, slot=self._node.slot)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def _lose(self) -> None:
+        if self._node is None:
+            return
+        self._journal.record("node.lease_lost", owner=self._node.owner, reason="another node took over")
+        self._node = None
+        self._good_until = float("-inf")
+        self._watch.blind()
+        self._expelled()
+
+    async def _free_orphans(self) -> None:
+        if self.good:
+            freed = await self._nodes.free_orphans(self._wall.now())
+            if freed:
+                self._journal.record("node.orphans_freed", rows=freed)

@@ -1,0 +1,162 @@
+"""Makes the real ports: from Settings and a reactor to Ports (DESIGN §4).
+
+The one place that knows every adapter. `open_stores` is the blocking part, done before the reactor runs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random, SystemRandom
+
+from twisted.internet.interfaces import IReactorFromThreads
+
+from mtad.adapters.clock import SystemClock
+from mtad.adapters.metrics import Journal
+from mtad.adapters.network import IReactor as INetworkReactor
+from mtad.adapters.network import SocketNetwork
+from mtad.adapters.offload import ThreadedOffload
+from mtad.adapters.postgres.directory import PostgresDirectory
+from mtad.adapters.postgres.embedded import EmbeddedStores, start
+from mtad.adapters.postgres.migrate import check, migrate
+from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.queue import PostgresQueue
+from mtad.adapters.postgres.session import IReactor as IPostgresReactor
+from mtad.adapters.postgres.timeline import PostgresTimeline
+from mtad.adapters.postgres.wakeups import PostgresWakeups
+from mtad.adapters.postgres.writer import Writer
+from mtad.adapters.redis import Redis, RedisServer
+from mtad.adapters.tls import TlsContexts
+from mtad.config import Database, Settings
+from mtad.interfaces import Ports
+
+WRITER_CONNECTIONS = 2
+LISTENING_CONNECTIONS = 1
+# Two batches of Maildir writes at once, and one thread for whatever else would hold the reactor.
+OFFLOAD_THREADS = 3
+
+
+class IReactor(INetworkReactor, IPostgresReactor, IReactorFromThreads):
+    """All that the adapters ask of a reactor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where PostgreSQL (libpq's keywords, a password among them) and Redis are; embedded ones until `close`."""
+
+    database: Mapping[str, str | int]
+    redis: RedisServer
+    embedded: EmbeddedStores | None
+
+    def close(self) -> None:
+        """Use the stores no more; embedded ones stop when nobody does."""
+        if self.embedded is not None:
+            self.embedded.close()
+
+
+def open_stores(settings: Settings, say: Callable[[str], None]) -> Stores:
+    """Start what is embedded and bring the schema up to date, blocking; `say` hears of slow steps.
+
+    Raises InvalidInput or Unavailable with one line for people.
+    """
+    embedded = start(settings.server.state_dir, say) if settings.database is None or settings.redis is None else None
+    stores = Stores(_database(settings, embedded), _redis(settings, embedded), embedded)
+    try:
+        if settings.database is None or settings.database.migrate == "at_start":
+            migrate(stores.database)
+        else:
+            check(stores.database)
+    except BaseException:
+        stores.close()
+        raise
+    return stores
+
+
+def _database(settings: Settings, embedded: EmbeddedStores | None) -> Mapping[str, str | int]:
+    if settings.database is not None:
+        return settings.database.parameters()
+    assert embedded is not None
+    return dict(embedded.database)
+
+
+def _redis(settings: Settings, embedded: EmbeddedStores | None) -> RedisServer:
+    configured = settings.redis
+    if configured is None:
+        assert embedded is not None
+        return RedisServer(embedded.redis_socket)
+    return RedisServer(
+        addr=configured.addr,
+        username=configured.username,
+        password=configured.password.reveal() if configured.password else None,
+        db=configured.db,
+        tls=configured.tls,
+    )
+
+
+def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
+    """Return the real ports; nothing is opened before their `start`. Raises InvalidInput for a bad certificate."""
+    journal = Journal(least=settings.logging.least)
+    network = SocketNetwork(reactor)
+    offload = ThreadedOffload(reactor, OFFLOAD_THREADS)
+    random = SystemRandom()
+    pool, writer, wakeups = _connections(settings, reactor, stores, journal, random)
+    redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
+    directory = PostgresDirectory(pool, reactor, wakeups)
+    queue = PostgresQueue(writer, pool)
+
+    async def open_all() -> None:
+        offload.startService()
+        redis.startService()
+        await redis.settled()
+        await pool.start()
+        await writer.start()
+        wakeups.start()
+
+    async def close_all() -> None:
+        await wakeups.stop()
+        await writer.stop()
+        await pool.stop()
+        await redis.stopService()
+        await offload.stopService()
+        stores.close()
+
+    return Ports(
+        clock=reactor,
+        wall=SystemClock(),
+        random=random,
+        journal=journal,
+        network=network,
+        tls=TlsContexts(settings.tls.cert_file, settings.tls.key_file) if settings.tls.active else TlsContexts(),
+        offload=offload,
+        directory=directory,
+        queue=queue,
+        care=queue,
+        nodes=PostgresNodes(pool),
+        timeline=PostgresTimeline(pool),
+        dependencies={"postgres": pool, "redis": redis},
+        exposition=journal.exposition,
+        start=open_all,
+        stop=close_all,
+    )
+
+
+def _connections(
+    settings: Settings, reactor: IReactor, stores: Stores, journal: Journal, random: Random
+) -> tuple[Pool, Writer, PostgresWakeups]:
+    """Return who shares the connections of a process: `database.pool_size` in all."""
+    database = settings.database or Database()
+    pool = Pool(
+        reactor,
+        stores.database,
+        database.pool_size - WRITER_CONNECTIONS - LISTENING_CONNECTIONS,
+        connect_timeout_seconds=database.connect_timeout,
+        statement_timeout_seconds=database.statement_timeout,
+    )
+    writer = Writer(
+        reactor,
+        stores.database,
+        connections=WRITER_CONNECTIONS,
+        random=random,
+        connect_timeout_seconds=database.connect_timeout,
+        statement_timeout_seconds=database.statement_timeout,
+    )
+    return pool, writer, PostgresWakeups(reactor, stores.database, journal)

@@ -1,0 +1,187 @@
+"""The world for scenario tests: the whole server of `mtad.service.build` over twins, moved by one Clock.
+
+    world = World(Path(self.mktemp()))
+    world.host("alice@acme.example")
+    line = world.connect()
+    world.say(line, b"EHLO outside.example\\r\\n")
+    world.advance(5 * DAY)
+    world.mail("alice@acme.example")
+
+One Clock, one Random, a memory network, a store. `crash` ends the process as `kill -9` does; `another` builds a
+process on the same store and Clock: the one after a crash, or a second node. Maildirs are real files below `path`.
+"""
+
+from pathlib import Path
+from random import Random
+
+from twisted.internet.task import Clock
+
+from mtad.config import Delivery, Hostname, Maildir, Server, Settings
+from mtad.interfaces import Ports
+from mtad.model.address import Address
+from mtad.model.event import Event
+from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.model.tenant import LocalDelivery
+from mtad.service import build
+from mtad.testing.clock import MemoryWallClock
+from mtad.testing.directory import MemoryDirectory
+from mtad.testing.journal import MemoryJournal
+from mtad.testing.network import Line, MemoryNetwork
+from mtad.testing.offload import MemoryOffload
+from mtad.testing.process import ProcessClock
+from mtad.testing.queue import MemoryDatabase
+from mtad.testing.store import MemoryStore
+from mtad.testing.tls import MemoryTls
+
+HOSTNAME = "mx.test"
+MINUTE = 60.0
+HOUR = 3600.0
+DAY = 86400.0
+
+
+def settings(path: Path) -> Settings:
+    """Return the settings of a world: the defaults, Maildirs below `path`."""
+    return Settings(
+        server=Server(hostname=Hostname(HOSTNAME), state_dir=path), delivery=Delivery(local=Maildir(path=path / "mail"))
+    )
+
+
+class World:
+    """A server and all around it. The twins are attributes: break them as the scenario asks."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        configured: Settings | None = None,
+        clock: Clock | None = None,
+        store: MemoryStore | None = None,
+        directory: MemoryDirectory | None = None,
+    ) -> None:
+        self.path = path
+        self.settings = configured or settings(path)
+        self.clock = clock or Clock()
+        self.process = ProcessClock(self.clock)
+        self.wall = MemoryWallClock(self.clock)
+        self.store = store or MemoryStore(self.clock)
+        self.database = MemoryDatabase(self.store, self.process)
+        self.directory = directory or MemoryDirectory(self.process)
+        self.network = MemoryNetwork(self.process)
+        self.offload = MemoryOffload()
+        self.journal = MemoryJournal()
+        self.tls = MemoryTls()
+        self._holdings: dict[str, list[HeldDomain]] = {}
+        (path / "mail").mkdir(parents=True, exist_ok=True)
+        self.server = build(self.settings, self._ports())
+        self.server.startService()
+        self.turn()
+
+    def _ports(self) -> Ports:
+        async def nothing() -> None:
+            pass
+
+        return Ports(
+            clock=self.process,
+            wall=self.wall,
+            random=Random(7),  # noqa: S311  (chance in tests is the same each time)
+            journal=self.journal,
+            network=self.network,
+            tls=self.tls,
+            offload=self.offload,
+            directory=self.directory,
+            queue=self.database.queue,
+            care=self.database.queue,
+            nodes=self.database.nodes,
+            timeline=self.database.timeline,
+            dependencies={"postgres": self.database},
+            exposition=lambda: b"",
+            start=nothing,
+            stop=nothing,
+        )
+
+    def host(
+        self,
+        *addresses: str,
+        organisation: str = "acme",
+        verified: bool = True,
+        catch_all: str | None = None,
+        delivery: LocalDelivery | None = None,
+    ) -> None:
+        """Let an organisation have these mailboxes, and nothing else in their domains."""
+        domains: dict[str, list[HeldMailbox]] = {}
+        for address in addresses:
+            local_part, _, domain = address.rpartition("@")
+            domains.setdefault(domain, []).append(HeldMailbox(local_part))
+        held = [
+            HeldDomain(
+                name,
+                verified,
+                catch_all=_address(catch_all) if catch_all else None,
+                delivery=delivery,
+                mailboxes=tuple(mailboxes),
+            )
+            for name, mailboxes in domains.items()
+        ]
+        kept = self._holdings.setdefault(organisation, [])
+        kept[:] = [domain for domain in kept if domain.name not in domains] + held
+        self.directory.hold(Holding(organisation, None, tuple(kept)), self.wall.now())
+
+    def connect(self) -> Line:
+        """Connect to the receiving port and take the greeting."""
+        line = self.network.connect(self.settings.server.smtp_addr)
+        self.turn()
+        line.take()
+        return line
+
+    def say(self, line: Line, octets: bytes) -> bytes:
+        """Send octets and return what they are answered at once."""
+        line.take()
+        line.send(octets)
+        self.turn()
+        return line.take()
+
+    def send(
+        self, *recipients: str, sender: str = "ann@outside.example", content: bytes = b"Subject: hi\r\n\r\nhello\r\n"
+    ) -> bytes:
+        """Send one message in a session of its own; return the last reply."""
+        line = self.connect()
+        commands = [b"EHLO outside.example", b"MAIL FROM:<%s>" % sender.encode()]
+        commands += [b"RCPT TO:<%s>" % recipient.encode() for recipient in recipients]
+        self.say(line, b"\r\n".join([*commands, b"DATA", b""]))
+        return self.say(line, content + b".\r\n").splitlines(keepends=True)[-1:][0] if not line.closed else b""
+
+    def turn(self) -> None:
+        """Let everything that is due now happen."""
+        for _ in range(100):
+            self.clock.advance(0)
+
+    def advance(self, seconds: float, step: float = 1.0) -> None:
+        """Let time pass in steps; one of over 9 s would cost the node its lease."""
+        end = self.clock.seconds() + seconds
+        while (left := end - self.clock.seconds()) > 1e-6:
+            self.clock.advance(min(step, left))
+        self.turn()
+
+    def mail(self, address: str) -> list[bytes]:
+        """Return the messages in a mailbox' new/, oldest first, as they are on disk."""
+        local_part, _, domain = address.rpartition("@")
+        new = self.path / "mail" / domain / local_part / "new"
+        return [file.read_bytes() for file in sorted(new.iterdir())] if new.is_dir() else []
+
+    def story(self, message: int) -> list[Event]:
+        """Return what the timeline knows of a message, oldest first, outage or not."""
+        return [event for happening in self.store.story(message) for event in happening.events]
+
+    def crash(self) -> None:
+        """End this process as `kill -9` does: nothing is said, nothing is written, time goes on."""
+        self.process.kill()
+        self.database.stop()
+
+    def another(self) -> "World":
+        """Return another process on the same store, directory and Clock."""
+        return World(self.path, configured=self.settings, clock=self.clock, store=self.store, directory=self.directory)
+
+
+def _address(text: str) -> Address:
+    local_part, _, domain = text.rpartition("@")
+    return Address(local_part, domain)
