@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txpostgres import txpostgres
 from zope.interface import implementer
 
+from mtad.adapters.postgres.resolve import addressed
 from mtad.adapters.postgres.session import IReactor, Parameters, session_parameters, unavailable
 from mtad.interfaces import IDependency
 from mtad.model.errors import Unavailable
@@ -98,6 +99,7 @@ class Cursor:
         heard: Heard = lambda channel, payload: None,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
+        self._reactor = reactor
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._connection = Connection(reactor, heard, ended)
@@ -114,8 +116,13 @@ class Cursor:
         return not self.closed and bool(self._connection.get_transaction_status() == idle)
 
     async def open(self, parameters: Parameters, timeout_seconds: float) -> None:
-        """Connect; Unavailable when that fails or takes longer."""
-        await self._answer(lambda: self._connection.connect(**parameters), timeout_seconds)
+        """Connect; Unavailable when that fails, or its look-up or itself takes longer."""
+        found = Deferred.fromCoroutine(addressed(self._reactor, parameters))
+        try:
+            reachable = await found.addTimeout(timeout_seconds, self._clock)
+        except defer.TimeoutError as error:
+            raise Unavailable("postgres", f"no address of its host within {timeout_seconds:g} s") from error
+        await self._answer(lambda: self._connection.connect(**reachable), timeout_seconds)
 
     async def query(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run one statement with `%s` for each of `values` and return its rows."""
