@@ -29,6 +29,7 @@ run: $(VENV)/.for-running
 		$(BIN)/mtactl --config config.yaml apply docs/demo.yaml && \
 		rm state/demo-is-missing; \
 	fi
+	@mkdir -p state/mail
 	@cat docs/try-it.txt
 	@exec $(BIN)/twistd -n --pidfile= mtad --config config.yaml
 
