@@ -337,3 +337,6 @@ def _texts(acceptance: Acceptance) -> Iterator[str]:
             yield from (str(recipient.original), str(recipient.address), recipient.destination)
         for event in message.events:
             yield event.kind
+            for fact in event.facts.values():
+                # Facts are kept as JSON, where a NUL is nothing special.
+                yield "".join(fact if isinstance(fact, list) else [str(fact)]).replace("\0", "")

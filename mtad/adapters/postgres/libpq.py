@@ -8,6 +8,7 @@ A connection is used once: when it breaks, is silent for too long or is closed, 
 may then have been done or not, and may even yet be; `mtad.adapters.postgres.writer` sees to that.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -62,14 +63,22 @@ class Refused(Exception):
 
 @implementer(IReadWriteDescriptor)
 class _Socket:
-    """What the reactor watches: one socket of libpq's. While connecting, libpq may replace it by another."""
+    """What the reactor watches: a duplicate of libpq's socket.
+
+    libpq closes its own without warning, when a connection breaks or it tries another address, and a reactor must
+    forget a descriptor before that.
+    """
 
     def __init__(self, number: int, connection: "LibpqConnection") -> None:
-        self._number = number
+        self._number = os.dup(number)
         self._connection = connection
 
+    def close(self) -> None:
+        """Close the duplicate; the reactor must have forgotten it."""
+        os.close(self._number)
+
     def fileno(self) -> int:
-        """Return the number the reactor knows this socket by, also when it was closed since."""
+        """Return the duplicate's number."""
         return self._number
 
     def doRead(self) -> None:
@@ -203,10 +212,11 @@ class LibpqConnection:
             self._reactor.addWriter(self._socket)
 
     def _unwatch(self) -> None:
-        """Let the reactor forget the socket, before libpq may close it."""
+        """Let the reactor forget the socket."""
         if self._socket is not None:
             self._reactor.removeReader(self._socket)
             self._reactor.removeWriter(self._socket)
+            self._socket.close()
             self._socket = None
 
     def _send(self, say: Callable[[], None], timeout_seconds: float) -> "Deferred[list[PGresult]]":

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from psycopg.pq.abc import PGresult
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mtad.adapters.postgres import care
@@ -84,15 +85,16 @@ class AskLine(Line[Asking]):
 
 @implementer(IQueue, IQueueCare)
 class PostgresQueue:
-    """The queue over a writer, which it gives its lines, and a pool."""
+    """The queue over a writer, which it gives its lines, and a pool. `clock` ages acceptances that wait."""
 
-    def __init__(self, writer: Writer, pool: Pool) -> None:
+    def __init__(self, writer: Writer, pool: Pool, *, clock: IReactorTime | None = None) -> None:
+        clock = writer.clock if clock is None else clock
         self._writer = writer
         self._pool = pool
-        self._accepts = AcceptLine(writer.recovery, writer.clock)
-        self._large_accepts = AcceptLine(writer.recovery, writer.clock, count=1, width=1)
-        self._wholes = WholeLine(writer.clock)
-        self._somes = SomeLine(writer.clock)
+        self._accepts = AcceptLine(writer.recovery, clock)
+        self._large_accepts = AcceptLine(writer.recovery, clock, count=1, width=1)
+        self._wholes = WholeLine(clock)
+        self._somes = SomeLine(clock)
         self._asks = AskLine()
         for line in (self._accepts, self._wholes, self._asks, self._somes, self._large_accepts):
             writer.carry(line)

@@ -1,0 +1,150 @@
+"""What the contracts of queue, nodes and timeline run on: processes that share a store, of memory or of PostgreSQL."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.queue import PostgresQueue
+from mtad.adapters.postgres.timeline import PostgresTimeline
+from mtad.adapters.postgres.writer import Writer
+from mtad.interfaces import INodes, IQueue, IQueueCare, ITimeline
+from mtad.testing.queue import MemoryDatabase
+from mtad.testing.store import MemoryStore
+from tests.contract.gate import Gate, Pipe
+from tests.stores import database
+
+TABLES = "messages, message_content, message_queue, message_events, message_keys, nodes, node_slots"
+
+
+@dataclass
+class Process:
+    """One process' ports; `queue` is IQueue and IQueueCare. The others of one store see what it did."""
+
+    queue: "IQueue & IQueueCare"
+    nodes: INodes
+    timeline: ITimeline
+
+
+class MemoryCase(TestCase):
+    """Processes over one MemoryStore."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore(self.clock)
+
+    async def process(self) -> Process:
+        self.database = MemoryDatabase(self.store, self.clock)
+        return Process(self.database.queue, self.database.nodes, self.database.timeline)
+
+    async def rest_an_hour(self) -> None:
+        self.clock.advance(3600)
+
+    def wait_in_vain(self) -> None:
+        self.clock.advance(30)
+
+    async def outage(self) -> None:
+        self.database.outage()
+
+    async def restore(self) -> None:
+        self.database.restore()
+
+    def lose_answer(self) -> None:
+        self.database.lose_answer()
+
+    def lose_all_answers(self) -> None:
+        self.database.lose_answer(outage=True)
+
+
+@cache
+def emptied() -> dict[str, str]:
+    """Return the one database of these tests; each empties it first."""
+    return database()
+
+
+class PostgresCase(TestCase):
+    """Processes over one PostgreSQL, the way of the writer's connections through a gate. `clock` ages what waits."""
+
+    timeout = 30
+
+    async def setUp(self) -> None:
+        self.parameters = emptied()
+        self.clock = Clock()
+        self.pool = Pool(reactor, self.parameters, 2)
+        await self.pool.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.pool.stop()))
+        await self.pool.query(f"truncate {TABLES}")
+        directory = Path(tempfile.mkdtemp(prefix="mtad-gate-"))
+        self.addCleanup(shutil.rmtree, directory)
+        self.gate = LosingGate(self.parameters, directory)
+        self.gate.open()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.gate.shut()))
+
+    async def process(self) -> Process:
+        self.writer = writer = Writer(reactor, self.gate.parameters, Random(1))
+        queue = PostgresQueue(writer, self.pool, clock=self.clock)
+        await writer.start()
+        self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0.1)))
+        return Process(queue, PostgresNodes(self.pool), PostgresTimeline(self.pool))
+
+    async def rest_an_hour(self) -> None:
+        await self.pool.query("update node_slots set last_beat = last_beat - interval '1 hour'")
+
+    def wait_in_vain(self) -> None:
+        self.clock.advance(30)
+
+    async def outage(self) -> None:
+        await self.gate.shut()
+
+    async def restore(self) -> None:
+        if self.gate.losing:
+            self.gate.losing = 0
+        else:
+            self.gate.open()
+
+    def lose_answer(self) -> None:
+        self.gate.lose(1)
+
+    def lose_all_answers(self) -> None:
+        self.gate.lose(1_000_000)
+
+
+class LosingGate(Gate):
+    """`losing` connections break when the next answer comes through the gate, and the answer is lost."""
+
+    losing = 0
+
+    def lose(self, count: int) -> None:
+        """Break `count` connections; `lost` fires at the first."""
+        self.losing = count
+        self.lost: Deferred[None] = Deferred()
+
+    def buildProtocol(self, address: object) -> Pipe:
+        front = Pipe(self)
+        connectProtocol(self._behind, ServerPipe(self)).addCallback(front.join)
+        return front
+
+
+class ServerPipe(Pipe):
+    """The end at the server."""
+
+    gate: LosingGate
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.gate.losing:
+            super().dataReceived(data)
+            return
+        self.gate.losing -= 1
+        self.transport.abortConnection()
+        if not self.gate.lost.called:
+            self.gate.lost.callback(None)

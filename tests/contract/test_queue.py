@@ -1,0 +1,531 @@
+"""The queue's contract, on its twin and on PostgreSQL."""
+
+from random import Random
+
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from zope.interface.verify import verifyObject
+
+from mtad.interfaces import IQueue, IQueueCare
+from mtad.model.address import Address
+from mtad.model.envelope import Recipient
+from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
+from mtad.model.event import RECEIVED, Event
+from mtad.model.job import Acceptance, Job, Lane, Row, RowState, Status
+from tests.contract.letters import (
+    ALICE,
+    ANN,
+    DAY,
+    LANE,
+    NOW,
+    again,
+    gone,
+    held,
+    letter,
+    message,
+    of_job,
+    recipients,
+    settlement,
+    shared_letter,
+)
+from tests.contract.processes import MemoryCase, PostgresCase
+
+ACME = Lane(1, LANE)
+
+
+def started(coroutine: object) -> Deferred:
+    return Deferred.fromCoroutine(coroutine)
+
+
+class QueueContract:
+    """What every queue keeps. `here` is a process that joined as `owner`."""
+
+    async def begin(self) -> None:
+        self.here = await self.process()
+        self.queue = self.here.queue
+        self.owner = (await self.here.nodes.join("here", NOW)).owner
+
+    async def beside(self) -> tuple[object, int]:
+        """Return another process over the same store, and its owner number."""
+        other = await self.process()
+        return other, (await other.nodes.join("beside", NOW)).owner
+
+    async def row(self, number: int, n: int = 0) -> RowState | None:
+        waiting = await self.queue.waiting(number)
+        rows = [row for row in waiting.rows if row.recipient.n == n] if waiting else []
+        return rows[0] if rows else None
+
+    async def kinds(self, number: int) -> list[str]:
+        return [event.kind for happening in await self.here.timeline.story(number) for event in happening.events]
+
+    async def claimed(self, owner: int, now: float = NOW, per_lane: int = 100) -> list[Job]:
+        return list(await self.queue.claim(owner, await self.queue.ready(now, 100), per_lane, now))
+
+    async def freed(self, *numbers: int, **terms: object) -> None:
+        """Accept letters and give them back, so that they are queued, due NOW, claim 1."""
+        for number in numbers:
+            await self.queue.accept(letter(number, **terms), self.owner)
+        await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW)
+
+    async def assert_gone(self, *contents: int) -> None:
+        for content in contents:
+            await self.assertFailure(started(self.queue.content(content)), KeyError)
+
+    async def assert_lost(self, coroutine: object) -> None:
+        await self.assertFailure(started(coroutine), LeaseLost)
+
+    # Accepting
+
+    async def test_it_provides_its_ports(self) -> None:
+        self.assertTrue(verifyObject(IQueue, self.queue))
+        self.assertTrue(verifyObject(IQueueCare, self.queue))
+
+    async def test_what_is_accepted_is_owned_and_delivering(self) -> None:
+        await self.queue.accept(letter(7, b"Subject: x\r\n\r\nbody\r\n"), self.owner)
+        waiting = await self.queue.waiting(7)
+        self.assertEqual((waiting.message, waiting.organisation, waiting.reverse_path), (7, 1, ANN))
+        self.assertEqual((waiting.size, waiting.received_at), (7, NOW))
+        recipient = Recipient(0, ALICE, ALICE, LANE)
+        self.assertEqual(waiting.rows, (RowState(recipient, Status.DELIVERING, 0, NOW, NOW + 5 * DAY, self.owner),))
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+        self.assertEqual(await self.queue.content(7), b"Subject: x\r\n\r\nbody\r\n")
+        self.assertEqual(await self.kinds(7), ["received"])
+
+    async def test_what_is_accepted_is_nobody_elses_to_claim(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        _, other = await self.beside()
+        self.assertEqual(await self.queue.claim(other, [ACME], 10, NOW + DAY), [])
+
+    async def test_accepting_again_adds_nothing(self) -> None:
+        for _ in range(2):
+            await self.queue.accept(letter(7), self.owner)
+        self.assertEqual(await self.kinds(7), ["received"])
+        self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [7])
+        self.assertEqual(len((await self.queue.waiting(7)).rows), 1)
+
+    async def test_accepting_again_brings_no_settled_recipient_back(self) -> None:
+        twice = letter(7, recipients=recipients(2))
+        await self.queue.accept(twice, self.owner)
+        await self.queue.settle([settlement(7, gone(0), total=2)], self.owner, NOW + 1)
+        await self.queue.accept(twice, self.owner)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 1, 1)])
+
+    async def test_without_a_node_nothing_is_accepted(self) -> None:
+        await self.assert_lost(self.queue.accept(letter(7), self.owner + 1))
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.kinds(7), [])
+
+    async def test_one_that_cannot_be_stored_is_refused_alone(self) -> None:
+        nul = Address("a\0b", "acme.example")
+        letters = [letter(number) for number in range(1, 200)]
+        letters.insert(100, letter(500, recipients=(Recipient(0, nul, nul, LANE),)))
+        answers = await DeferredList(
+            [started(self.queue.accept(each, self.owner)) for each in letters], consumeErrors=True
+        )
+        refused = [place for place, (accepted, _) in enumerate(answers) if not accepted]
+        self.assertEqual(refused, [100])
+        self.assertIsInstance(answers[100][1].value, Unacceptable)
+        self.assertEqual(len(await self.queue.owned(self.owner)), 199)
+        self.assertIsNone(await self.queue.waiting(500))
+
+    async def test_a_lone_surrogate_is_refused(self) -> None:
+        for terms in (
+            {"reverse_path": Address("\ud800", "a.example")},
+            {"events": (Event(RECEIVED, NOW, {"helo": "\udfff"}),)},
+        ):
+            await self.assertFailure(started(self.queue.accept(letter(7, **terms), self.owner)), Unacceptable)
+        self.assertIsNone(await self.queue.waiting(7))
+
+    async def test_octets_and_letters_come_back_as_they_were(self) -> None:
+        octets = bytes(range(256)) * 5
+        odd = Address("o'd\"d \\ {x},☃, NULL", "xn--bcher-kva.example")
+        quoted = Address("a@b", "[IPv6:2001:db8::1]")
+        content = Acceptance(
+            7, octets, (message(7, reverse_path=quoted, recipients=(Recipient(0, ALICE, odd, "to '\"\\"),)),)
+        )
+        await self.queue.accept(content, self.owner)
+        await self.queue.release([Row(7, 0, 1)], self.owner, NOW)
+        (job,) = await self.claimed(self.owner)
+        self.assertEqual(job.reverse_path, quoted)
+        self.assertEqual(job.targets[0].recipient, Recipient(0, ALICE, odd, "to '\"\\"))
+        self.assertEqual(job.destination, "to '\"\\")
+        self.assertEqual(await self.queue.content(7), octets)
+
+    async def test_the_null_reverse_path(self) -> None:
+        await self.freed(7, reverse_path=None)
+        self.assertIsNone((await self.queue.waiting(7)).reverse_path)
+        (job,) = await self.claimed(self.owner)
+        self.assertIsNone(job.reverse_path)
+
+    async def test_contents_of_all_sizes(self) -> None:
+        chunk = 256 * 1024
+        for number, size in enumerate((0, 1, chunk - 1, chunk, chunk + 1, 4 * chunk, 1_300_000), start=1):
+            octets = Random(number).randbytes(size)
+            await self.queue.accept(letter(number, octets), self.owner)
+            self.assertEqual(await self.queue.content(number), octets)
+
+    async def test_large_and_small_at_once(self) -> None:
+        contents = {number: Random(number).randbytes(1_200_000 if number % 4 == 0 else 900) for number in range(1, 13)}
+        accepts = [started(self.queue.accept(letter(number, each), self.owner)) for number, each in contents.items()]
+        await gatherResults(accepts)
+        for number, octets in contents.items():
+            self.assertEqual(await self.queue.content(number), octets)
+
+    async def test_there_is_no_content_that_was_not_accepted(self) -> None:
+        await self.assert_gone(7)
+
+    # Settling
+
+    async def test_a_message_that_is_done_goes_with_its_content(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
+        await self.queue.settle([settlement(7, gone(0), gone(1), gone(2), total=3)], self.owner, NOW + 1)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.kinds(7), ["received", "delivered", "delivered", "delivered"])
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_a_message_stays_for_the_recipients_that_are_left(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.queue.settle([settlement(7, gone(1), total=2)], self.owner, NOW + 1)
+        self.assertEqual([row.recipient.n for row in (await self.queue.waiting(7)).rows], [0])
+        self.assertEqual(await self.queue.content(7), b"content")
+        await self.queue.settle([settlement(7, gone(0), total=2)], self.owner, NOW + 2)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_two_that_take_the_last_rows_at_once_leave_nothing(self) -> None:
+        other, owner = await self.beside()
+        for number in range(1, 11):
+            await self.queue.accept(letter(number, recipients=recipients(2)), self.owner)
+        halves = [
+            started(process.queue.settle([settlement(number, gone(n), total=2)], who, NOW + 1))
+            for number in range(1, 11)
+            for n, process, who in ((0, self.here, self.owner), (1, other, owner))
+        ]
+        await gatherResults(halves)
+        await self.assert_gone(*range(1, 11))
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_a_shared_content_stays_for_the_other_organisation(self) -> None:
+        await self.queue.accept(shared_letter(7, 8), self.owner)
+        self.assertEqual([(await self.queue.waiting(each)).organisation for each in (7, 8)], [1, 2])
+        await self.queue.settle([settlement(7, gone(), copies=2)], self.owner, NOW + 1)
+        self.assertIsNone(await self.queue.waiting(7))
+        self.assertEqual(await self.queue.content(7), b"shared")
+        await self.queue.settle([settlement(8, gone(), copies=2, organisation=2)], self.owner, NOW + 2)
+        await self.assert_gone(7)
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_a_shared_content_goes_when_both_are_settled_at_once(self) -> None:
+        other, owner = await self.beside()
+        pairs = [(number, number + 1) for number in range(1, 20, 2)]
+        for first, second in pairs:
+            await self.queue.accept(shared_letter(first, second), self.owner)
+        settles = []
+        for first, second in pairs:
+            settles.append(self.queue.settle([settlement(first, gone(), copies=2)], self.owner, NOW + 1))
+            settles.append(other.queue.settle([settlement(second, gone(), copies=2)], owner, NOW + 1))
+        await gatherResults([started(settle) for settle in settles])
+        await self.assert_gone(*(first for first, _ in pairs))
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_settling_again_changes_nothing(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
+        once = [settlement(7, gone(0), again(1), held(2), total=3)]
+        for _ in range(2):
+            await self.queue.settle(once, self.owner, NOW + 1)
+        self.assertEqual((await self.row(7, 1)).attempts, 1)
+        self.assertEqual(await self.kinds(7), ["received", "delivered", "deferred", "held"])
+
+    async def test_again_queues_the_row_with_one_more_attempt(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.queue.settle([settlement(7, again(due=NOW + 300))], self.owner, NOW + 1)
+        row = await self.row(7)
+        self.assertEqual((row.status, row.attempts, row.due, row.owner), (Status.QUEUED, 1, NOW + 300, 0))
+        self.assertEqual(await self.queue.owned(self.owner), [])
+        self.assertEqual(await self.queue.ready(NOW + 299, 10), [])
+        (job,) = await self.claimed(self.owner, NOW + 300)
+        self.assertEqual(job.targets[0].attempts, 1)
+        self.assertGreater(job.targets[0].claim, 1)
+
+    async def test_held_rows_wait_for_people(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.queue.settle([settlement(7, held())], self.owner, NOW + 1)
+        row = await self.row(7)
+        self.assertEqual((row.status, row.attempts, row.owner), (Status.HELD, 0, 0))
+        self.assertEqual(await self.queue.ready(NOW + DAY, 10), [])
+        self.assertEqual(await self.queue.claim(self.owner, [ACME], 10, NOW + DAY), [])
+
+    async def test_a_settlement_whose_rows_moved_on_is_nothing(self) -> None:
+        await self.freed(7)
+        _, owner = await self.beside()
+        await self.claimed(owner)
+        for late in (gone(), again(), held()):
+            await self.queue.settle([settlement(7, late)], self.owner, NOW + 1)
+        row = await self.row(7)
+        self.assertEqual((row.status, row.attempts, row.owner), (Status.DELIVERING, 0, owner))
+        self.assertEqual(await self.kinds(7), ["received"])
+        self.assertEqual(await self.queue.content(7), b"content")
+
+    async def test_rows_that_moved_on_stay_when_others_of_the_message_go(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.queue.release([Row(7, 1, 1)], self.owner, NOW)
+        _, owner = await self.beside()
+        await self.claimed(owner)
+        await self.queue.settle([settlement(7, gone(0), gone(1), total=2)], self.owner, NOW + 1)
+        self.assertEqual([row.recipient.n for row in (await self.queue.waiting(7)).rows], [1])
+        self.assertEqual(await self.queue.content(7), b"content")
+
+    async def test_a_late_delivery_counts_while_nobody_claimed_again(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        other, owner = await self.beside()
+        await other.nodes.take_over(self.owner, NOW + 1)
+        await self.queue.settle([settlement(7, gone())], owner, NOW + 2)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+
+    async def test_what_was_held_meanwhile_stays_held(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.queue.settle([settlement(7, held(0), held(1), total=2)], self.owner, NOW + 1)
+        await self.queue.settle([settlement(7, again(0, claim=2), gone(1, claim=2), total=2)], self.owner, NOW + 2)
+        self.assertEqual([row.status for row in (await self.queue.waiting(7)).rows], [Status.HELD])
+
+    async def test_without_a_node_nothing_is_settled(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.queue.accept(letter(8, recipients=recipients(2)), self.owner)
+        other, _ = await self.beside()
+        await other.nodes.take_over(self.owner, NOW + 1)
+        await self.assert_lost(self.queue.settle([settlement(7, gone())], self.owner, NOW + 2))
+        await self.assert_lost(self.queue.settle([settlement(8, gone(0), again(1), total=2)], self.owner, NOW + 2))
+        self.assertEqual(await self.kinds(7), ["received", "taken-over"])
+        self.assertEqual(len((await self.queue.waiting(8)).rows), 2)
+        self.assertEqual(await self.queue.content(8), b"content")
+
+    async def test_many_of_all_kinds_in_one_call(self) -> None:
+        for number in range(1, 31):
+            await self.queue.accept(letter(number, recipients=recipients(2)), self.owner)
+        settlements = [
+            settlement(number, gone(0), (gone, again, held)[number % 3](1), total=2) for number in range(1, 31)
+        ]
+        await self.queue.settle(settlements, self.owner, NOW + 1)
+        left = {waiting.message: waiting.rows[0].status for waiting in await self.queue.listing(None, 100)}
+        self.assertEqual(left, {n: (None, Status.QUEUED, Status.HELD)[n % 3] for n in range(1, 31) if n % 3})
+        await self.assert_gone(*range(3, 31, 3))
+
+    async def test_events_of_a_settlement_are_stored_even_when_they_are_no_text(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        odd = settlement(7, gone())
+        odd.events[0].facts["said"] = "\ud800\0"
+        await self.queue.settle([odd], self.owner, NOW + 1)
+        self.assertEqual(await self.kinds(7), ["received", "delivered"])
+
+    async def test_settling_nothing(self) -> None:
+        await self.queue.settle([], self.owner, NOW)
+
+    # Claiming
+
+    async def test_ready_lanes_come_in_order_once_each(self) -> None:
+        lanes = [Lane(1, "local:b.example"), Lane(2, "local:a.example"), Lane(1, "local:a.example"), Lane(2, "local:ä")]
+        for number, lane in enumerate(lanes * 2, start=1):
+            to = (Recipient(0, ALICE, ALICE, lane.destination),)
+            await self.queue.accept(letter(number, organisation=lane.organisation, recipients=to), self.owner)
+        await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW + 10)
+        order = [lanes[2], lanes[0], lanes[1], lanes[3]]
+        self.assertEqual(await self.queue.ready(NOW + 9, 10), [])
+        self.assertEqual(await self.queue.ready(NOW + 10, 10), order)
+        self.assertEqual(await self.queue.ready(NOW + 10, 2), order[:2])
+        self.assertEqual(await self.queue.ready(NOW + 10, 2, order[1]), order[2:])
+        self.assertEqual(await self.queue.ready(NOW + 10, 2, order[3]), [])
+
+    async def test_a_lane_is_ready_when_one_of_its_rows_is(self) -> None:
+        await self.queue.accept(letter(1), self.owner)
+        await self.queue.accept(letter(2), self.owner)
+        await self.queue.settle([settlement(1, again(due=NOW + 50))], self.owner, NOW)
+        await self.queue.settle([settlement(2, again(due=NOW + 90))], self.owner, NOW)
+        self.assertEqual(await self.queue.ready(NOW + 60, 10), [ACME])
+        self.assertEqual([job.message for job in await self.claimed(self.owner, NOW + 60)], [1])
+
+    async def test_a_claim_makes_one_job_of_a_message_in_a_lane(self) -> None:
+        both = (*recipients(2), Recipient(2, ALICE, ALICE, "local:other.example"))
+        await self.freed(7, recipients=both)
+        jobs = await self.claimed(self.owner)
+        self.assertEqual(sorted(job.destination for job in jobs), [LANE, "local:other.example"])
+        job = next(job for job in jobs if job.destination == LANE)
+        self.assertEqual([target.recipient for target in job.targets], list(recipients(2)))
+        self.assertEqual({target.claim for target in job.targets}, {2})
+        self.assertEqual({target.expires_at for target in job.targets}, {NOW + 5 * DAY})
+        self.assertEqual((job.message, job.organisation, job.content_id, job.size), (7, 1, 7, 7))
+        self.assertEqual((job.total, job.copies, job.received_at, job.content), (3, 1, NOW, None))
+        self.assertEqual({row.owner for row in (await self.queue.waiting(7)).rows}, {self.owner})
+
+    async def test_a_claim_takes_what_is_due_first(self) -> None:
+        for number, due in ((1, 30), (2, 10), (3, 20), (4, 99)):
+            await self.queue.accept(letter(number), self.owner)
+            await self.queue.settle([settlement(number, again(due=NOW + due))], self.owner, NOW)
+        jobs = await self.queue.claim(self.owner, [ACME, Lane(1, "local:none.example")], 2, NOW + 50)
+        self.assertEqual(sorted(job.message for job in jobs), [2, 3])
+        jobs = await self.queue.claim(self.owner, [ACME], 2, NOW + 50)
+        self.assertEqual([job.message for job in jobs], [1])
+        self.assertEqual(await self.queue.claim(self.owner, [ACME], 2, NOW + 50), [])
+
+    async def test_two_that_claim_at_once_share(self) -> None:
+        await self.freed(*range(1, 41))
+        other, owner = await self.beside()
+        claims = [
+            started(process.queue.claim(who, [ACME], 5, NOW))
+            for process, who in ((self.here, self.owner), (other, owner)) * 5
+        ]
+        numbers = [job.message for jobs in await gatherResults(claims) for job in jobs]
+        self.assertEqual(len(numbers), len(set(numbers)))
+        while jobs := await self.claimed(self.owner):
+            numbers += [job.message for job in jobs]
+        self.assertEqual(sorted(numbers), list(range(1, 41)))
+
+    async def test_without_a_node_nothing_is_claimed(self) -> None:
+        await self.freed(7)
+        await self.assert_lost(self.queue.claim(self.owner + 1, [ACME], 10, NOW))
+        self.assertEqual((await self.row(7)).status, Status.QUEUED)
+
+    async def test_a_claimed_job_settles(self) -> None:
+        await self.freed(7, recipients=recipients(2))
+        (job,) = await self.claimed(self.owner)
+        await self.queue.settle([of_job(job, gone(0, claim=2), gone(1, claim=2))], self.owner, NOW + 1)
+        self.assertIsNone(await self.queue.waiting(7))
+
+    async def test_released_rows_are_due_and_nobodys(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.queue.release([Row(7, 1, 1)], self.owner, NOW + 5)
+        row = await self.row(7, 1)
+        self.assertEqual((row.status, row.attempts, row.due, row.owner), (Status.QUEUED, 0, NOW + 5, 0))
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+
+    async def test_rows_that_moved_on_are_not_released(self) -> None:
+        await self.freed(7)
+        _, owner = await self.beside()
+        await self.claimed(owner)
+        for claim in (1, 2):
+            await self.queue.release([Row(7, 0, claim)], self.owner, NOW)
+        self.assertEqual(await self.queue.owned(owner), [Row(7, 0, 2)])
+
+    # Care
+
+    async def test_sweeping_removes_what_has_no_rows(self) -> None:
+        await self.queue.accept(letter(1, recipients=()), self.owner)
+        await self.queue.accept(letter(2, recipients=(), received_at=NOW + 100), self.owner)
+        await self.queue.accept(letter(3), self.owner)
+        self.assertEqual(await self.queue.sweep(NOW + 50), 1)
+        await self.assert_gone(1)
+        self.assertEqual(await self.queue.content(2), b"content")
+        self.assertEqual(await self.queue.content(3), b"content")
+
+    async def test_listing_by_status_and_organisation_oldest_first(self) -> None:
+        for number, organisation in ((3, 1), (1, 2), (2, 1)):
+            await self.queue.accept(letter(number, organisation=organisation, recipients=recipients(2)), self.owner)
+        await self.queue.settle([settlement(2, held(1), total=2)], self.owner, NOW + 1)
+
+        async def listed(*terms: object) -> list[int]:
+            return [waiting.message for waiting in await self.queue.listing(*terms)]
+
+        self.assertEqual(await listed(None, 10), [1, 2, 3])
+        self.assertEqual(await listed(None, 2), [1, 2])
+        self.assertEqual(await listed(None, 10, 1), [2, 3])
+        self.assertEqual(await listed(Status.HELD, 10), [2])
+        self.assertEqual(await listed(Status.HELD, 10, 2), [])
+        (waiting,) = await self.queue.listing(Status.HELD, 10)
+        self.assertEqual([row.status for row in waiting.rows], [Status.DELIVERING, Status.HELD])
+
+    # Trouble
+
+    async def test_a_lost_answer_is_asked_for_again(self) -> None:
+        self.lose_answer()
+        await self.queue.accept(letter(7), self.owner)
+        self.assertEqual(await self.kinds(7), ["received"])
+        self.lose_answer()
+        await self.queue.settle([settlement(7, again())], self.owner, NOW + 1)
+        self.assertEqual(await self.kinds(7), ["received", "deferred"])
+        self.assertEqual((await self.row(7)).attempts, 1)
+
+    async def test_accepts_and_settles_wait_for_the_end_of_an_outage(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.outage()
+        waiting = [
+            started(self.queue.accept(letter(8), self.owner)),
+            started(self.queue.settle([settlement(7, gone())], self.owner, NOW + 1)),
+        ]
+        self.assertNoResult(waiting[0])
+        await self.restore()
+        await gatherResults(waiting)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
+
+    async def test_everything_else_fails_in_an_outage(self) -> None:
+        await self.freed(7)
+        await self.outage()
+        for ask in (
+            self.queue.ready(NOW, 10),
+            self.queue.claim(self.owner, [ACME], 10, NOW),
+            self.queue.content(7),
+            self.queue.release([Row(7, 0, 1)], self.owner, NOW),
+            self.queue.owned(self.owner),
+        ):
+            await self.assertFailure(started(ask), Unavailable)
+
+    async def test_an_accept_is_given_up_after_thirty_seconds(self) -> None:
+        await self.outage()
+        waiting = started(self.queue.accept(letter(7), self.owner))
+        self.clock.advance(29)
+        self.assertNoResult(waiting)
+        self.clock.advance(1)
+        await self.assertFailure(waiting, Unavailable)
+        await self.restore()
+        await self.queue.accept(letter(8), self.owner)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
+
+    async def test_what_was_given_up_but_written_is_removed_first_of_all(self) -> None:
+        self.lose_all_answers()
+        waiting = started(self.queue.accept(letter(7, recipients=recipients(2)), self.owner))
+        await self.written(7)
+        self.wait_in_vain()
+        await self.assertFailure(waiting, Unavailable)
+        await self.restore()
+        await self.queue.accept(letter(8), self.owner)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
+        self.assertEqual(await self.here.timeline.story(7), [])
+        self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [8])
+        await self.assert_gone(7)
+
+
+class MemoryQueueTest(QueueContract, MemoryCase):
+    async def setUp(self) -> None:
+        super().setUp()
+        await self.begin()
+
+    async def written(self, number: int) -> None:
+        self.assertIn(number, self.store.messages)
+
+    async def test_a_slow_database_answers_late(self) -> None:
+        self.database.delay(5)
+        answers = [started(self.queue.accept(letter(7), self.owner)), started(self.queue.owned(self.owner))]
+        self.clock.advance(4.9)
+        self.assertNoResult(answers[0])
+        self.assertNoResult(answers[1])
+        self.clock.advance(0.1)
+        self.successResultOf(answers[0])
+        self.assertEqual(self.successResultOf(answers[1]), [Row(7, 0, 1)])
+
+    async def test_stopping_fails_what_waits(self) -> None:
+        self.database.outage()
+        waiting = started(self.queue.settle([settlement(7, gone())], self.owner, NOW))
+        self.database.stop()
+        self.failureResultOf(waiting, Unavailable)
+        await self.assertFailure(started(self.queue.accept(letter(8), self.owner)), Unavailable)
+
+
+class PostgresQueueTest(QueueContract, PostgresCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        await self.begin()
+
+    async def written(self, number: int) -> None:
+        await self.gate.lost
+        self.assertEqual(await self.pool.query("select id from messages"), [(number,)])
