@@ -6,6 +6,7 @@ nothing is guessed: a command does what it says or changes nothing.
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,10 +72,10 @@ mtactl.add_command(queue)
 mtactl.add_command(trace)
 
 
-def main() -> NoReturn:
-    """Run the command line and exit."""
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line, that of the process unless `words` are given, and exit."""
     try:
-        status = mtactl.main(prog_name="mtactl", standalone_mode=False)
+        status = mtactl.main(words, prog_name="mtactl", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()

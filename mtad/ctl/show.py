@@ -5,14 +5,12 @@ read as markup.
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from mtad.model.text import shown
 
@@ -32,16 +30,24 @@ def print_json(value: object) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
     """Print rows below their columns' names."""
     texts = [[cell(value) for value in row] for row in rows]
-    console = Console()
-    if console.is_terminal:
-        table = Table(*columns)
-        for row in texts:
-            table.add_row(*map(Text, row))
-        console.print(table)
+    if sys.stdout.isatty():
+        _print_for_eyes(columns, texts)
         return
     widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
     for row in [list(columns), *texts]:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_for_eyes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    # Imported here because it takes a tenth of a second, which no pipe should have to wait for.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
 
 
 def cell(value: Value) -> str:
