@@ -23,12 +23,13 @@ Dial = Callable[[str], "defer.Deferred[ClientSession | Deferred]"]
 
 @dataclass(slots=True)
 class _Destination:
-    """Connections of one address: how many there are, those nobody uses, and who waits for one.
+    """Connections of one address: how many there are, being dialled or open, those nobody uses, and who waits for one.
 
     Who waits is told None when there is something to take, or why there will be nothing.
     """
 
     count: int = 0
+    dialling: int = 0
     idle: dict[ClientSession, IDelayedCall] = field(default_factory=dict)
     waiting: "deque[defer.Deferred[Deferred | None]]" = field(default_factory=deque)
 
@@ -79,10 +80,12 @@ class SessionPool:
 
     async def _new(self, addr: str, destination: _Destination) -> ClientSession | Deferred:
         destination.count += 1
+        destination.dialling += 1
         session: ClientSession | Deferred | None = None
         try:
             session = await self._dial(addr)
         finally:
+            destination.dialling -= 1
             if not isinstance(session, ClientSession):
                 self._free(addr, session)
         return session
@@ -100,10 +103,10 @@ class SessionPool:
         self._free(addr, None)
 
     def _free(self, addr: str, trouble: Deferred | None) -> None:
-        """Make room for another connection; where none is left, trouble with the last is everybody's who waits."""
+        """Make room for another connection; while none is open, trouble with one is everybody's who waits."""
         destination = self._destinations[addr]
         destination.count -= 1
-        if trouble is None or destination.count:
+        if trouble is None or destination.count > destination.dialling:
             self._next(destination)
         else:
             while destination.waiting:

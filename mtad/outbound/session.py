@@ -72,6 +72,7 @@ class ClientSession(Protocol):
 
     def transact(self, transaction: Transaction, content: bytes) -> "defer.Deferred[list[Outcome]]":
         """Send a message, and fire with one outcome a recipient, in order; never fails."""
+        self.stale = False
         if not self._may_send():
             return defer.succeed([_not_ours()] * len(transaction.recipients))
         done = self._done = defer.Deferred()
@@ -107,25 +108,27 @@ class ClientSession(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Do what the conversation makes of it."""
         before = self._conversation.replies_count
-        finished: Finished | None = None
-        for event in self._conversation.receive(data):
-            if isinstance(event, Finished):
-                finished = event
-            else:
-                self._react(event)
+        events = self._conversation.receive(data)
+        for event in events:
+            self._react(event)
         if self._conversation.replies_count != before:
             self._wait()
-        # Last, because whoever waits for it may begin the next transaction at once.
-        if finished is not None:
-            self.stale = _farewell(finished.answers)
-            self._finish(finished.answers)
+        # Last, because whoever waits for these may begin the next transaction at once.
+        for event in events:
+            if isinstance(event, Finished):
+                self.stale = _farewell(event.answers)
+                self._finish(event.answers)
+            elif isinstance(event, Ready) and self.open:
+                self.ready.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Turn what is undecided into outcomes."""
         self._over()
         self._stop_timer()
         self._blocks = None
-        ending = self._ending or _lost(f"connection lost: {shown(reason.getErrorMessage())}")
+        step = self._conversation.awaited
+        when = f"before the reply to {step.value}" if step else "in the middle of the content"
+        ending = self._ending or _lost(f"connection lost {when}: {shown(reason.getErrorMessage())}")
         if not self.ready.called:
             self.ready.callback(ending)
         if self._done is not None:
@@ -153,8 +156,6 @@ class ClientSession(Protocol):
         match event:
             case Send(octets):
                 self._write(octets)
-            case Ready():
-                self.ready.callback(None)
             case SendContent():
                 self._send_content()
             case Closing(answer):
@@ -168,7 +169,6 @@ class ClientSession(Protocol):
         else:
             self._blocks = blocks(self._content, BLOCK_OCTETS)
             IConsumer(self._transport).registerProducer(self, False)
-        self._content = b""
 
     def _send_dot(self, content: bytes) -> None:
         """Write the dot, behind the content when that is small, if this process still may."""
@@ -205,6 +205,7 @@ class ClientSession(Protocol):
         """Hand over what was decided; `ending` is for the recipients about whom nothing was."""
         done, self._done = self._done, None
         assert done is not None
+        self._content = b""
         if ending is not None and self._dot_sent:
             ending = replace(ending, detail=f"{ending.detail}; the message was sent whole and may arrive twice")
         outcomes: list[Outcome] = []

@@ -124,8 +124,10 @@ class ClientConversation:
         except BadReply as bad:
             # What came before it counts: it may be that a message was taken.
             self._closed = True
+            self._in_content = False
             events.append(Broken(str(bad)))
-        return events
+        # A server may give up in the same breath as it says 354.
+        return events if self._in_content else [event for event in events if not isinstance(event, SendContent)]
 
     def begin(self, transaction: Transaction) -> bytes:
         """Return what opens a transaction, once Ready or Finished; ValueError for an address that cannot be said."""
