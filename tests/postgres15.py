@@ -16,9 +16,10 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import make_dsn
 
+from mtad.adapters.postgres.accounts import own, unprivileged
 from mtad.adapters.postgres.binaries import Binaries
 from mtad.adapters.postgres.guardian import Guardian
-from mtad.adapters.postgres.place import Place, own, unprivileged
+from mtad.adapters.postgres.place import Place
 from mtad.adapters.postgres.servers import create_database, postgres, write_access_file
 from mtad.model.errors import MtadError
 

@@ -19,8 +19,9 @@ import psycopg2
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.adapters.postgres import embedded
+from mtad.adapters.postgres.accounts import Account, may_enter
 from mtad.adapters.postgres.embedded import EmbeddedStores
-from mtad.adapters.postgres.place import Account, may_enter, read_connection
+from mtad.adapters.postgres.place import read_connection
 from mtad.model.errors import Unavailable
 from tests.stores import wait_stopped
 

@@ -10,12 +10,13 @@ from shutil import rmtree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.adapters.postgres import binaries, place, servers
+from mtad.adapters.postgres import accounts, binaries, servers
+from mtad.adapters.postgres.accounts import Account, own
 from mtad.adapters.postgres.binaries import Binaries
 from mtad.adapters.postgres.hiring import Hired
 from mtad.adapters.postgres.kept import last_line, running
 from mtad.adapters.postgres.locks import open_lock, take_shared, try_alone, try_shared
-from mtad.adapters.postgres.place import Account, Place, fits_sockets, own, read_connection, settle
+from mtad.adapters.postgres.place import Place, fits_sockets, read_connection, settle
 from mtad.adapters.postgres.servers import Server
 from mtad.model.errors import InvalidInput, Unavailable
 
@@ -225,11 +226,11 @@ class BinariesTest(SynchronousTestCase):
 
 class AccountTest(SynchronousTestCase):
     def test_the_account_with_the_least_is_the_last_choice(self) -> None:
-        self.assertEqual(place.ACCOUNTS[-1], "nobody")
-        self.patch(place, "ACCOUNTS", ("no-such-account", "nobody"))
-        self.assertEqual(place.unprivileged().name, "nobody")
+        self.assertEqual(accounts.ACCOUNTS[-1], "nobody")
+        self.patch(accounts, "ACCOUNTS", ("no-such-account", "nobody"))
+        self.assertEqual(accounts.unprivileged().name, "nobody")
 
     def test_no_account(self) -> None:
-        self.patch(place, "ACCOUNTS", ("no-such-account",))
+        self.patch(accounts, "ACCOUNTS", ("no-such-account",))
         with self.assertRaisesRegex(Unavailable, "one of the accounts no-such-account"):
-            place.unprivileged()
+            accounts.unprivileged()

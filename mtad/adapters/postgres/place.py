@@ -8,45 +8,29 @@
 The home is the control directory itself. Only root may get another: PostgreSQL refuses to run as root, so root's
 stores run as an account of their own, and where that account cannot enter state_dir the home is
 `/var/lib/mtad/<hash of state_dir>`. What was chosen once is kept in connection.json; a data directory keeps its owner.
-
-As root, a directory that belongs to the account is only ever handed to programs that run as the account: nothing in
-it is opened, created or followed here. Permissions of directories that are not ours are never changed.
 """
 
 import hashlib
 import json
 import os
-import pwd
-import stat
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mtad.adapters.postgres.accounts import Account, may_enter, own, roots_directory, unprivileged
 from mtad.adapters.postgres.locks import open_lock, try_alone
-from mtad.model.errors import InvalidInput, Unavailable
+from mtad.model.errors import InvalidInput
 
 POSTGRES_MAJOR = 18
 _POSTGRES_DATA = f"postgresql-{POSTGRES_MAJOR}"
 _POSTGRES_LOCK = "postgresql.lock"
 _CONNECTION = "connection.json"
-ROOTS_HOME = Path("/var/lib/mtad")
-ACCOUNTS = ("mtad", "postgres", "nobody")
 DATABASE = "email_platform"
 USER = "smtp_server"
 PORT = "5432"
 # sun_path holds 108 octets, one of them NUL; PostgreSQL puts `/.s.PGSQL.5432` behind the directory's name.
 _SOCKET_DIRECTORY_OCTETS = 107 - len(f"/.s.PGSQL.{PORT}")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whom the stores run as."""
-
-    name: str
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,40 +126,6 @@ def settle(state_dir: Path, new_password: Callable[[], str], say: Callable[[str]
     return place
 
 
-def own(directory: Path, account: Account | None) -> None:
-    """Make a directory that only the stores may enter, or see that it is one."""
-    uid = account.uid if account else os.geteuid()
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
-    else:
-        if account:
-            os.chown(directory, account.uid, account.gid, follow_symlinks=False)
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or stat.S_IMODE(found.st_mode) & 0o077:
-        raise InvalidInput(str(directory), f"expected a directory with mode 0700 that belongs to user {uid}")
-
-
-def may_enter(account: Account, *paths: Path) -> bool:
-    """Whether the account can pass through each of these directories and run each of these programs.
-
-    The kernel is asked, as the account: modes alone do not tell.
-    """
-    script = 'for path do test -x "$path" || exit 1; done'
-    asked = subprocess.run(
-        ["/bin/sh", "-c", script, "sh", *map(str, paths)],
-        user=account.uid,
-        group=account.gid,
-        extra_groups=[],
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    return asked.returncode == 0
-
-
 def _new_home(state_dir: Path, control: Path, say: Callable[[str], None]) -> Path:
     """Return the home of stores that have none yet."""
     if os.geteuid() != 0 or may_enter(unprivileged(), control):
@@ -193,35 +143,6 @@ def _new_home(state_dir: Path, control: Path, say: Callable[[str], None]) -> Pat
         os.rename(home, aside)
         say(f"{state_dir} is new; the data of an earlier one was set aside as {aside}")
     return roots_directory(_hashed(state_dir))
-
-
-def roots_directory(name: str) -> Path:
-    """Make a directory below /var/lib/mtad that everybody may pass through and only root may change."""
-    for directory in (ROOTS_HOME, ROOTS_HOME / name):
-        try:
-            directory.mkdir()
-        except FileExistsError:
-            pass
-        else:
-            directory.chmod(0o755)
-        found = directory.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or stat.S_IMODE(found.st_mode) & 0o022:
-            raise InvalidInput(str(directory), "expected a directory that belongs to root and nobody else can change")
-    return ROOTS_HOME / name
-
-
-def unprivileged() -> Account:
-    """Return whom root's stores run as: an account of their own if there is one, else the one with the least.
-
-    `mtad` is made by who packages us, `postgres` comes with a distribution's PostgreSQL, `nobody` is everywhere.
-    """
-    for name in ACCOUNTS:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(name, entry.pw_uid, entry.pw_gid)
-    raise Unavailable("embedded stores", f"root needs one of the accounts {', '.join(ACCOUNTS)} to run them as")
 
 
 def _account_of(home: Path) -> Account | None:

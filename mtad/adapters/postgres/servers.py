@@ -11,8 +11,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtad.adapters.postgres.accounts import Account
 from mtad.adapters.postgres.binaries import Binaries
-from mtad.adapters.postgres.place import DATABASE, PORT, USER, Account, Place
+from mtad.adapters.postgres.place import DATABASE, PORT, USER, Place
 from mtad.model.errors import Unavailable
 
 _POSTGRES_SETTINGS = {
