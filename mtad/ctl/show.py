@@ -40,11 +40,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> None
 
 def _print_for_eyes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     # Imported here because it takes a tenth of a second, which no pipe should have to wait for.
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns)
+    table = Table(box=SIMPLE)
+    for number, name in enumerate(columns):
+        # Nothing is cut off; what names the row stays in one piece.
+        table.add_column(name, overflow="fold", no_wrap=not number)
     for row in rows:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -1,0 +1,259 @@
+"""mtactl as an operator runs it: a process of its own, its output and its exit status."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from mtad.adapters.passwords import verify_password
+from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.queue import PostgresQueue
+from mtad.adapters.postgres.writer import Writer
+from mtad.model.event import RECEIVED, ROUTED, Event
+from mtad.model.identity import print_id
+from tests.contract.letters import NOW, letter, recipients
+from tests.stores import database, wait_stopped
+
+DEMO = Path(__file__).parents[2] / "docs" / "demo.yaml"
+MESSAGE, OTHER = 10**15, 10**15 + 1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    output: str
+    complaint: str
+    status: int
+
+
+class Terminal(ProcessProtocol):
+    """The other end of a terminal: `ended` fires with all that was written to it."""
+
+    def __init__(self) -> None:
+        self.ended: Deferred[str] = Deferred()
+        self._written = b""
+
+    def outReceived(self, data: bytes) -> None:
+        self._written += data
+
+    def processEnded(self, reason: Failure) -> None:
+        self.ended.callback(self._written.decode())
+
+
+def started(coroutine: object) -> Deferred:
+    return Deferred.fromCoroutine(coroutine)
+
+
+class MtactlCase(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="mtad-mtactl-")).resolve()
+        self.directory.chmod(0o755)
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.config = self.written("config.yaml", "server: {hostname: mail.example.org}\n")
+
+    def written(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    async def run_raw(self, *words: object, **variables: str) -> Ended:
+        """Run mtactl with these words and an environment that has nothing of ours but `variables`."""
+        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | variables
+        output, complaint, status = await getProcessOutputAndValue(
+            sys.executable, ["-m", "mtad.ctl", *map(str, words)], environment, str(self.directory)
+        )
+        return Ended(output.decode(), complaint.decode(), status)
+
+    async def mtactl(self, *words: object, **variables: str) -> str:
+        """Run mtactl with the configuration of this test; return its output."""
+        ended = await self.run_raw("--config", self.config, *words, **variables)
+        self.assertEqual((ended.complaint, ended.status), ("", 0))
+        return ended.output
+
+    async def refused(self, *words: object, **variables: str) -> str:
+        """Run mtactl, which is to say no in one line; return that."""
+        ended = await self.run_raw("--config", self.config, *words, **variables)
+        self.assertEqual((ended.output, ended.status), ("", 1))
+        self.assertRegex(ended.complaint, r"\Amtactl: .*\n\Z")
+        return ended.complaint
+
+
+class DatabaseCase(MtactlCase):
+    async def setUp(self) -> None:
+        super().setUp()
+        self.parameters = database()
+        names = {"host": "host", "port": "port", "dbname": "name", "user": "user", "password": "password"}
+        keys = {names[key]: value for key, value in self.parameters.items()}
+        keys["port"] = int(keys.get("port", 5432))
+        self.written("config.yaml", json.dumps({"database": keys}))
+        self.pool = Pool(reactor, self.parameters, 2)
+        self.addCleanup(lambda: started(self.pool.stop()))
+        await self.pool.start()
+
+
+class MigrateTest(DatabaseCase):
+    async def test_it_says_what_it_applied(self) -> None:
+        self.assertEqual(await self.mtactl("migrate"), "no change\n")
+        await self.pool.query("drop schema public cascade")
+        await self.pool.query("create schema public")
+        self.assertRegex(await self.mtactl("migrate"), r"^applied 1\b.*\n$")
+
+    async def test_where_it_is_not_done_at_the_start_it_has_to_be_asked_for(self) -> None:
+        self.config.write_text(self.config.read_text().replace('{"host"', '{"migrate": "never", "host"'))
+        await self.pool.query("drop schema public cascade")
+        await self.pool.query("create schema public")
+        said = await self.refused("queue", "list")
+        self.assertIn("mtactl: database: its schema lacks 0001_the_house.sql", said)
+        await self.mtactl("migrate")
+        await self.mtactl("queue", "list")
+
+    async def test_a_schema_that_is_too_new_is_refused(self) -> None:
+        await self.pool.query("insert into schema_version (version, oldest_code) values (9001, 9000)")
+        self.assertIn("its schema needs mtad of schema version 9000 or later", await self.refused("queue", "list"))
+
+
+class ApplyTest(DatabaseCase):
+    async def counts(self) -> tuple[int, int, int]:
+        tables = ("domains", "mailboxes", "aliases")
+        return tuple([(await self.pool.query(f"select count(*) from {table}"))[0][0] for table in tables])
+
+    async def test_the_demo_is_applied_once(self) -> None:
+        told = await self.mtactl("apply", DEMO, "--dry-run")
+        self.assertEqual(await self.counts(), (0, 0, 0))
+        done = await self.mtactl("apply", DEMO)
+        self.assertEqual(told, done.replace("5 added", "dry run: 5 added"))
+        self.assertIn("+ mailbox alice@acme.example: password\n", done)
+        self.assertNotIn("wonderland", done)
+        self.assertEqual(await self.counts(), (1, 2, 1))
+        ((password_hash,),) = await self.pool.query("select password_hash from mailboxes where folded = 'alice'")
+        self.assertTrue(verify_password(password_hash, "wonderland"))
+        self.assertEqual(await self.mtactl("apply", DEMO), "no change\n")
+        self.assertEqual(await self.mtactl("apply", "--dry-run", DEMO), "dry run: no change\n")
+
+    async def test_a_file_with_something_wrong_at_its_end_changes_nothing(self) -> None:
+        beginning = "organisations:\n- name: acme\n  domains:\n  - {name: a.example}\n"
+        for ending, complaint in {
+            "  - {name: b.example, limit: 3}": "5: organisations[0].domains[1].limit: unknown key",
+            "  - {name: b.example, catch_all: x@c.example}": "5: organisations[0].domains[1].catch_all: expected",
+            "- {name: other, domains: [{name: A.example}]}": "5: organisations[1].domains[0].name: expected each",
+            "- {": "5: not YAML",
+        }.items():
+            file = self.written("tenants.yaml", beginning + ending)
+            self.assertIn(f"{file}:{complaint}", await self.refused("apply", file))
+            self.assertEqual(await self.counts(), (0, 0, 0))
+
+    async def test_a_domain_of_another_organisation_changes_nothing(self) -> None:
+        await self.mtactl("apply", DEMO)
+        file = self.written("theft.yaml", "organisations:\n- {name: thief, domains: [{name: acme.example}]}\n")
+        for words in (["apply", file], ["apply", file, "--dry-run"]):
+            said = await self.refused(*words)
+            self.assertIn(":2: organisations[0].domains[0].name: belongs to organisation acme", said)
+        self.assertEqual(await self.pool.query("select name from organisations order by id"), [("system",), ("acme",)])
+
+
+class QueueTest(DatabaseCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        writer = Writer(reactor, self.parameters, Random(1))
+        await writer.start()
+        self.addCleanup(lambda: started(writer.stop()))
+        node = await PostgresNodes(self.pool).join("test", NOW)
+        queue = PostgresQueue(writer, self.pool)
+        events = (
+            Event(RECEIVED, NOW, {"peer": "192.0.2.1", "helo": "a b\\x1b", "size": 7, "tls": None}),
+            Event(ROUTED, NOW + 0.5, {"recipients": ["user0@acme.example", "user1@acme.example"]}),
+        )
+        await queue.accept(letter(MESSAGE, recipients=recipients(2), events=events), node.owner)
+        await queue.accept(letter(OTHER, reverse_path=None, received_at=NOW + 1), node.owner)
+        await self.pool.query("update message_queue set status = 'held' where message = %s and n = 0", (OTHER,))
+        self.ids = [print_id(MESSAGE), print_id(OTHER)]
+
+    async def test_what_waits_is_listed_oldest_first(self) -> None:
+        lines = (await self.mtactl("queue", "list")).splitlines()
+        self.assertEqual(lines[0].split(), ["id", "received", "size", "from", "to", "status", "attempts", "due"])
+        self.assertEqual([line.split()[0] for line in lines[1:]], [self.ids[0], self.ids[0], self.ids[1]])
+        self.assertIn("2027-01-15 08:00:00", lines[1])
+        self.assertIn("<ann@outside.example>", lines[1])
+        self.assertIn("user1@acme.example", lines[2])
+        self.assertIn("  <>  ", lines[3])
+        self.assertEqual(len((await self.mtactl("queue", "list", "--limit", "1")).splitlines()), 3)
+        held = await self.mtactl("queue", "list", "--status", "held")
+        self.assertEqual([line.split()[0] for line in held.splitlines()[1:]], [self.ids[1]])
+
+    async def test_a_list_for_programs(self) -> None:
+        listed = json.loads(await self.mtactl("queue", "list", "--json"))
+        self.assertEqual([message["id"] for message in listed], self.ids)
+        self.assertEqual(listed[0]["received_at"], "2027-01-15T08:00:00.000Z")
+        self.assertEqual(listed[0]["reverse_path"], "ann@outside.example")
+        self.assertIsNone(listed[1]["reverse_path"])
+        self.assertEqual(
+            [row["recipient"] for row in listed[0]["recipients"]], ["user0@acme.example", "user1@acme.example"]
+        )
+        self.assertEqual(listed[1]["recipients"][0]["status"], "held")
+
+    async def test_one_message_is_shown(self) -> None:
+        shown = await self.mtactl("queue", "show", self.ids[0].lower())
+        for part in (self.ids[0], "<ann@outside.example>", "user1@acme.example", "local:acme.example", "delivering"):
+            self.assertIn(part, shown)
+        self.assertEqual(json.loads(await self.mtactl("queue", "show", self.ids[0], "--json"))["id"], self.ids[0])
+        self.assertIn("nothing of it is in the queue", await self.refused("queue", "show", print_id(1)))
+
+    async def test_a_terminal_gets_a_table(self) -> None:
+        terminal = Terminal()
+        words = [sys.executable, "-m", "mtad.ctl", "--config", str(self.config), "queue", "list"]
+        environment = {**os.environ, "TERM": "dumb", "PYTHONUTF8": "1"}
+        reactor.spawnProcess(terminal, sys.executable, words, environment, usePTY=True)
+        table = await terminal.ended
+        self.assertIn("\u2500\u2500\u2500", table)
+        for number in self.ids:
+            self.assertIn(number, table)
+
+    async def test_a_story_is_told_by_id_message_id_and_address(self) -> None:
+        story = await self.mtactl("trace", self.ids[0])
+        lines = story.splitlines()
+        self.assertEqual(lines[0], self.ids[0])
+        self.assertEqual(lines[1], '  2027-01-15 08:00:00  received    peer=192.0.2.1  helo="a b\\x1b"  size=7')
+        self.assertEqual(
+            lines[2], "  2027-01-15 08:00:00  routed      recipients=user0@acme.example,user1@acme.example"
+        )
+        for key in (f"<{MESSAGE}@outside.example>", f"{MESSAGE}@OUTSIDE.example"):
+            self.assertEqual(await self.mtactl("trace", key), story)
+        both = await self.mtactl("trace", "alice@acme.example")
+        self.assertEqual([line for line in both.splitlines() if line and line[0] != " "], self.ids[::-1])
+        one = await self.mtactl("trace", "alice@acme.example", "--limit", "1")
+        self.assertEqual(one.splitlines()[0], self.ids[1])
+        self.assertIn("nobody@acme.example: nothing is known of it", await self.refused("trace", "nobody@acme.example"))
+
+    async def test_a_story_for_programs(self) -> None:
+        (story,) = json.loads(await self.mtactl("trace", self.ids[0], "--json"))
+        self.assertEqual((story["id"], story["organisation"]), (self.ids[0], 1))
+        self.assertEqual([event["kind"] for event in story["events"]], [RECEIVED, ROUTED])
+        self.assertEqual(story["events"][1]["at"], "2027-01-15T08:00:00.500Z")
+        self.assertEqual(json.loads(await self.mtactl("trace", "--json", "nobody@acme.example")), [])
+
+
+class EmbeddedTest(MtactlCase):
+    timeout = 120
+
+    async def test_it_works_while_no_server_runs_and_leaves_nothing_running(self) -> None:
+        ended = await self.run_raw("apply", DEMO)
+        self.assertEqual(ended.status, 0, ended)
+        self.assertTrue(ended.output.endswith("5 added, 0 changed, 0 removed\n"), ended)
+        again = await self.run_raw("apply", DEMO)
+        self.assertEqual((again.output, again.status), ("no change\n", 0), again)
+        self.assertTrue(wait_stopped(self.directory / "state"))
