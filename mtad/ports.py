@@ -26,8 +26,9 @@ from mtad.adapters.postgres.wakeups import PostgresWakeups
 from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.redis import Redis, RedisServer
 from mtad.adapters.tls import TlsContexts
-from mtad.config import Database, Settings
+from mtad.config import Database, Maildir, Settings
 from mtad.interfaces import Ports
+from mtad.model.errors import InvalidInput
 
 WRITER_CONNECTIONS = 2
 LISTENING_CONNECTIONS = 1
@@ -94,6 +95,7 @@ def _redis(settings: Settings, embedded: EmbeddedStores | None) -> RedisServer:
 
 def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     """Return the real ports; nothing is opened before their `start`. Raises InvalidInput for a bad certificate."""
+    _make_mail_directory(settings)
     journal = Journal(least=settings.logging.least)
     network = SocketNetwork(reactor)
     offload = ThreadedOffload(reactor, OFFLOAD_THREADS)
@@ -137,6 +139,17 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         start=open_all,
         stop=close_all,
     )
+
+
+def _make_mail_directory(settings: Settings) -> None:
+    """Make the Maildirs' directory where it is below ours; elsewhere it is the operator's, and perhaps a disk."""
+    local = settings.delivery.local
+    state = settings.server.state_dir
+    if isinstance(local, Maildir) and local.path.is_relative_to(state):
+        try:
+            local.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(str(local.path), f"cannot be made: {error.strerror}") from error
 
 
 def _connections(

@@ -93,6 +93,7 @@ class Server(MultiService):
 
     async def _start(self) -> None:
         await self._ports.start()
+        await self._housekeeping.prepare()
         super().startService()
         await self._out.membership.first_joined()
         self._ports.journal.record("service.started")

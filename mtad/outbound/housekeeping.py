@@ -5,6 +5,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IJournal, IQueueCare, ITimeline, IWallClock
+from mtad.model.errors import Unavailable
+from mtad.model.text import shown
 from mtad.outbound.tasks import Tasks
 
 SWEEP_SECONDS = 600.0
@@ -34,8 +36,15 @@ class Housekeeping(Service):
         self._keep_seconds = keep_seconds
         self._tasks = Tasks(clock, journal)
 
+    async def prepare(self) -> None:
+        """Have today's partitions before the first event: rows in the default one would keep them from being made."""
+        try:
+            await self._keep_timeline()
+        except Unavailable as trouble:
+            self._journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
+
     def startService(self) -> None:
-        """Do a first round now."""
+        """Begin the rounds."""
         super().startService()
         self._tasks.every(TIMELINE_SECONDS, self._keep_timeline, "timeline")
         self._tasks.every(SWEEP_SECONDS, self._sweep, "sweep")

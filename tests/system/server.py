@@ -1,0 +1,160 @@
+"""A real mtad in a process of its own, on real ports, for system tests: started, told apart by its log, killed."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import rmtree
+
+import yaml
+
+from tests.stores import database, redis_address
+
+PATIENCE_SECONDS = 60.0
+TENANTS = {
+    "organisations": [
+        {
+            "name": "acme",
+            "domains": [
+                {
+                    "name": "acme.example",
+                    "verified": True,
+                    "mailboxes": [{"local_part": name} for name in ("alice", "bob")],
+                    "aliases": [{"local_part": "sales", "targets": ["alice@acme.example", "bob@acme.example"]}],
+                }
+            ],
+        }
+    ]
+}
+
+
+def free_port() -> int:
+    """Return a port nobody listens at now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningServer:
+    """An mtad below a new directory, with a database of its own. `start` and `kill` may alternate; `close` ends it."""
+
+    def __init__(self, sections: Mapping[str, object] | None = None) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
+        self.smtp_port, self.http_port = free_port(), free_port()
+        stores = database()
+        configured = {
+            "server": {
+                "hostname": "mx.test",
+                "smtp_addr": f"127.0.0.1:{self.smtp_port}",
+                "http_addr": f"127.0.0.1:{self.http_port}",
+            },
+            "database": {
+                "host": stores["host"],
+                "name": stores["dbname"],
+                "user": stores["user"],
+                "password": stores.get("password", ""),
+                "pool_size": 5,
+            }
+            | ({"port": int(stores["port"])} if "port" in stores else {}),
+            "redis": {"addr": redis_address()},
+        } | dict(sections or {})
+        self.config = self.path / "config.yaml"
+        self.config.write_text(yaml.safe_dump(configured))
+        self.log: list[dict[str, object]] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unread = b""
+
+    def mtactl(self, *words: str) -> str:
+        """Run mtactl on this server's configuration; return what it prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mtad.ctl", "--config", str(self.config), *words],
+            check=True, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+        return done.stdout
+
+    def apply(self, tenants: object = TENANTS) -> None:
+        """Load tenants."""
+        file = self.path / "tenants.yaml"
+        file.write_text(yaml.safe_dump(tenants))
+        self.mtactl("apply", str(file))
+
+    def start(self) -> "RunningServer":
+        """Start the process and wait until it says it is up."""
+        self._unread = b""
+        self._process = subprocess.Popen(
+            [Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "mtad", "--config", self.config],
+            stdout=subprocess.PIPE,
+            cwd=self.path,
+        )
+        self.wait_for("service.started")
+        return self
+
+    def wait_for(self, event: str) -> dict[str, object]:
+        """Read the log until that event; return its line. AssertionError when the process ends or says nothing."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            *lines, self._unread = self._unread.split(b"\n")
+            for number, line in enumerate(lines):
+                self.log.append(_line(line))
+                if self.log[-1].get("event") == event:
+                    self._unread = b"\n".join([*lines[number + 1 :], self._unread])
+                    return self.log[-1]
+            left = deadline - time.monotonic()
+            ready = select.select([self._process.stdout], [], [], max(left, 0))[0]
+            octets = os.read(self._process.stdout.fileno(), 65536) if ready else b""
+            if not octets:
+                raise AssertionError(f"no {event}, but: {self.log[-5:]}")
+            self._unread += octets
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._end()
+
+    def stop(self) -> int:
+        """End the process with SIGTERM; return its exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._end()
+
+    def _end(self) -> int:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        status = self._process.wait(PATIENCE_SECONDS)
+        self._unread += self._process.stdout.read()
+        self._process.stdout.close()
+        for line in self._unread.splitlines():
+            self.log.append(_line(line))
+        self._process = None
+        return status
+
+    def mail(self, address: str) -> list[bytes]:
+        """Return the messages in a mailbox' new/."""
+        local_part, _, domain = address.rpartition("@")
+        new = self.path / "state" / "mail" / domain / local_part / "new"
+        return [file.read_bytes() for file in sorted(new.iterdir())] if new.is_dir() else []
+
+    def close(self) -> None:
+        """End the process if it runs, and remove the directory."""
+        if self._process is not None:
+            self.kill()
+        rmtree(self.path, ignore_errors=True)
+
+
+def _line(octets: bytes) -> dict[str, object]:
+    """Return a line of the log; what is none is kept to be seen."""
+    try:
+        line: dict[str, object] = json.loads(octets)
+    except ValueError:
+        return {"text": octets.decode(errors="backslashreplace")}
+    return line
