@@ -27,8 +27,8 @@ create table domains (
     name         text not null unique check (name = lower(name) and octet_length(name) between 1 and 255),  -- A-label
     claimed_at   timestamptz not null default now(),
     verified_at  timestamptz,                   -- null: external to everyone (DESIGN D12)
-    catch_all    text,                          -- an address, or none
-    delivery     text,                          -- null: the server's default; 'maildir:PATH', 'lmtp:ADDR'
+    catch_all    text check (catch_all like '%_@_%'),       -- an address, or none
+    delivery     text check (delivery ~ '^(maildir:|lmtp:.)'),  -- 'maildir:PATH', 'lmtp:ADDR'; null: the server's default
     unique (organisation, id)
 );
 create index on domains (organisation);

@@ -2,4 +2,5 @@
 
 from mtad.ctl.command import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -129,6 +129,16 @@ class PoolTest(TestCase):
             await interaction
         self.assertEqual(await self.names(), [])
 
+    async def test_work_that_goes_on_after_its_connection_ended_is_told_so(self) -> None:
+        async def work(cursor: Cursor) -> None:
+            with self.assertRaises(Unavailable):
+                await cursor.query("select pg_terminate_backend(pg_backend_pid())")
+            await cursor.query("select 1")
+
+        with self.assertRaises(Unavailable):
+            await self.pool.interact(work)
+        self.assertEqual(await self.pool.query("select 1"), [(1,)])
+
     async def test_a_stopped_pool_is_unavailable(self) -> None:
         await self.pool.stop()
         with self.assertRaises(Unavailable):

@@ -126,38 +126,40 @@ class Cursor:
 
     async def query(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """Run one statement with `%s` for each of `values` and return its rows."""
-        cursor = self._connection.cursor()
-        await self._answer(lambda: cursor.execute(sql, tuple(values) or None), self._timeout_seconds)
-        return cursor.fetchall() if cursor.description else []
+        statement = await self._run(sql, values)
+        return statement.fetchall() if statement.description else []
 
     async def execute(self, sql: str, values: Values = ()) -> int:
         """Run one statement and return how many rows it concerned."""
-        cursor = self._connection.cursor()
-        await self._answer(lambda: cursor.execute(sql, tuple(values) or None), self._timeout_seconds)
-        return int(cursor.rowcount)
+        return int((await self._run(sql, values)).rowcount)
 
     def close(self) -> None:
         """End the connection; what waits on it fails."""
         if self._connection.pollable() is not None:
             self._connection.close()
 
-    async def _answer(self, ask: Callable[[], "Deferred[object]"], timeout_seconds: float) -> None:
-        """Wait for what `ask` starts; close the connection when that takes too long or is cancelled."""
+    async def _run(self, sql: str, values: Values) -> Any:
+        return await self._answer(
+            lambda: self._connection.cursor().execute(sql, tuple(values) or None), self._timeout_seconds
+        )
+
+    async def _answer(self, ask: Callable[[], "Deferred[Any]"], timeout_seconds: float) -> Any:
+        """Return the result of what `ask` starts; close the connection when that takes too long or is cancelled."""
 
         def abandon(why: BaseException) -> None:
             answered.errback(why)
             self.close()
 
-        def settle(result: object) -> None:
+        def settle(result: Any) -> None:
             if not answered.called:
                 answered.callback(result)
 
-        answered: Deferred[object] = Deferred(lambda _: abandon(CancelledError()))
+        answered: Deferred[Any] = Deferred(lambda _: abandon(CancelledError()))
         silence = Unavailable("postgres", f"no answer within {timeout_seconds:g} s")
         timer = self._clock.callLater(timeout_seconds, abandon, silence)
-        ask().addBoth(settle)
         try:
-            await answered
+            ask().addBoth(settle)
+            return await answered
         except Exception as error:
             trouble = unavailable(error)
             if trouble is None:
