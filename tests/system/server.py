@@ -10,9 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 
+import psycopg2
 import yaml
 
 from tests.stores import database, redis_address
@@ -48,7 +50,7 @@ class RunningServer:
     def __init__(self, sections: Mapping[str, object] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
         self.smtp_port, self.http_port = free_port(), free_port()
-        stores = database()
+        self._stores = stores = database()
         configured = {
             "server": {
                 "hostname": "mx.test",
@@ -70,6 +72,11 @@ class RunningServer:
         self.log: list[dict[str, object]] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
+
+    def database_do(self, sql: str) -> None:
+        """Run a statement in this server's database, behind its back."""
+        with closing(psycopg2.connect(**self._stores)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(sql)
 
     def mtactl(self, *words: str) -> str:
         """Run mtactl on this server's configuration; return what it prints."""

@@ -1,0 +1,62 @@
+"""What keeps the server from starting is one line on standard error and exit status 1."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.system.server import RunningServer
+
+
+class StartTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = RunningServer()
+        self.addCleanup(self.server.close)
+
+    def refused(self) -> str:
+        """Start; return the one line."""
+        twistd = Path(sys.executable).with_name("twistd")
+        done = subprocess.run(
+            [twistd, "-n", "--pidfile=", "mtad", "--config", self.server.config],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertNotIn("Traceback", done.stdout)
+        return done.stderr.rstrip("\n")
+
+    def change(self, section: str, key: str, value: object) -> None:
+        configured = yaml.safe_load(self.server.config.read_text())
+        configured.setdefault(section, {})[key] = value
+        self.server.config.write_text(yaml.safe_dump(configured))
+
+    def test_a_port_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", self.server.smtp_port)):
+            line = self.refused()
+        self.assertEqual(line, f"mtad: 127.0.0.1:{self.server.smtp_port}: cannot listen there: Address already in use")
+
+    def test_a_database_that_refuses(self) -> None:
+        self.change("database", "name", "no_such_database")
+        self.assertIn('database "no_such_database" does not exist', self.refused())
+
+    def test_a_database_nobody_serves(self) -> None:
+        self.change("database", "host", "127.0.0.1")
+        self.change("database", "port", 1)
+        self.assertRegex(self.refused(), r"\Amtad: postgres: .*Connection refused")
+
+    def test_a_database_of_a_newer_mtad(self) -> None:
+        self.server.apply()
+        self.server.database_do("insert into schema_version (version, oldest_code) values (9999, 9999)")
+        self.assertIn("9999", self.refused())
+
+    def test_an_unknown_key(self) -> None:
+        self.change("server", "max_recipiens", 5)
+        self.assertRegex(self.refused(), r"\Amtad: .*config\.yaml:\d+: server\.max_recipiens: unknown key")
+
+    def test_a_certificate_that_is_none(self) -> None:
+        self.change("tls", "cert_file", str(self.server.config))
+        self.change("tls", "key_file", str(self.server.config))
+        self.assertIn("config.yaml", self.refused())
