@@ -24,17 +24,19 @@ LOCAL_PART_OCTETS = 64
 DOMAIN_OCTETS = 255
 PATH_OCTETS = 256
 
+# Possessive on characters, never on groups: Python before 3.11.4 mismatches possessive groups. What a group repeats
+# begins with a character its body lacks, so nothing is tried twice.
 # Dot-string = Atom *("."  Atom) ; Atom = 1*atext
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
-_DOT_STRING = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*+"
+_DOT_STRING = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*"
 _UTF8_DOT_STRING = _DOT_STRING.replace(_ATEXT, f"\x80-\U0010ffff{_ATEXT}")
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE ; qtextSMTP = %d32-33 / %d35-91 / %d93-126
-_QUOTED_STRING = r'"(?:[ !#-\[\]-~]|\\[ -~])*+"'
+_QUOTED_STRING = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
 # sub-domain = Let-dig [Ldh-str], at most 63 octets (RFC 1035 §2.3.4); Domain = sub-domain *("." sub-domain)
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9-]{0,62}+(?<!-)"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*+"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 # A-d-l = At-domain *( "," At-domain )
-_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*+:"
+_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
 _LITERAL = r"\[[0-9A-Za-z:.]{1,64}+\]"
 _MAILBOX = rf"(?:({_DOT_STRING})|({_QUOTED_STRING}))@(?:({_DOMAIN})|({_LITERAL}))"
 
