@@ -32,7 +32,7 @@ CHECKS = {
     "format": ("ruff", "format", "--check"),
 }
 # The longest first, so that the two workers end at about the same time.
-SUITES = ("system", "contract", "scenario", "unit", "quality")
+SUITES = ("system", "contract", "scenario", "unit", "corpus", "quality")
 AT_ONCE = 2
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
 
