@@ -24,7 +24,11 @@ from mtad.testing.store import MemoryStore
 from tests.contract.gate import Gate, Pipe
 from tests.stores import database
 
-TABLES = "messages, message_content, message_queue, message_events, message_keys, nodes, node_slots"
+EMPTY = """
+with m as (delete from messages), c as (delete from message_content), q as (delete from message_queue),
+    e as (delete from message_events), k as (delete from message_keys), n as (delete from nodes)
+delete from node_slots
+"""
 
 
 @dataclass
@@ -76,14 +80,15 @@ class PostgresCase(TestCase):
     """Processes over one PostgreSQL, the way of the writer's connections through a gate. `clock` ages what waits."""
 
     timeout = 30
+    made = staticmethod(emptied)
 
     async def setUp(self) -> None:
-        self.parameters = emptied()
+        self.parameters = self.made()
         self.clock = Clock()
         self.pool = Pool(reactor, self.parameters, 2)
         await self.pool.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.pool.stop()))
-        await self.pool.query(f"truncate {TABLES}")
+        await self.pool.query(EMPTY)
         directory = Path(tempfile.mkdtemp(prefix="mtad-gate-"))
         self.addCleanup(shutil.rmtree, directory)
         self.gate = LosingGate(self.parameters, directory)
@@ -91,11 +96,15 @@ class PostgresCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.gate.shut()))
 
     async def process(self) -> Process:
-        self.writer = writer = Writer(reactor, self.gate.parameters, Random(1))
-        queue = PostgresQueue(writer, self.pool, clock=self.clock)
+        writer, queue = self.writing()
         await writer.start()
-        self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0.1)))
         return Process(queue, PostgresNodes(self.pool), PostgresTimeline(self.pool))
+
+    def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:
+        """Return a writer that was not started, and its queue."""
+        writer = Writer(reactor, self.gate.parameters, Random(1), **terms)
+        self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
+        return writer, PostgresQueue(writer, self.pool, clock=self.clock)
 
     async def rest_an_hour(self) -> None:
         await self.pool.query("update node_slots set last_beat = last_beat - interval '1 hour'")
@@ -130,6 +139,7 @@ class LosingGate(Gate):
         self.lost: Deferred[None] = Deferred()
 
     def buildProtocol(self, address: object) -> Pipe:
+        self.connections += 1
         front = Pipe(self)
         connectProtocol(self._behind, ServerPipe(self)).addCallback(front.join)
         return front

@@ -99,10 +99,14 @@ class _Socket:
 
 
 class LibpqConnection:
-    """One connection. `name` is its application_name, by which the server knows it; `ended` is called once."""
+    """One connection. `name` is its application_name, by which the server knows it; `ended` is called once.
+
+    `useful` says whether it ever did what it was asked.
+    """
 
     def __init__(self, reactor: IReactor, clock: IReactorTime, name: str, ended: "Ended") -> None:
         self.name = name
+        self.useful = False
         self._reactor = reactor
         self._clock = clock
         self._ended = ended
@@ -151,7 +155,9 @@ class LibpqConnection:
                 formats = [pq.Format.BINARY] * len(parameters)
                 pgconn.send_query_prepared(statement.name.encode(), parameters, formats, pq.Format.BINARY)
 
-        return await self._send(execute, timeout_seconds)
+        results = await self._send(execute, timeout_seconds)
+        self.useful = True
+        return results
 
     def close(self, reason: str = "closed") -> None:
         """End the connection; a request under way fails with Broken."""

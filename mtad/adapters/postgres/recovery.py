@@ -53,13 +53,13 @@ class Recovery:
         """Return statements that end the sessions, wait for that, and then remove what is forgotten."""
         assert self._under_way is not None
         sessions, forgotten = self._under_way
-        keys = KEYS.parameters([each.keys for each in forgotten], sum(each.key_count for each in forgotten))
+        end: Request = ((END_SESSIONS, (array(TEXT, sorted(sessions)),)),)
+        if not forgotten:
+            return end
         messages = [message for each in forgotten for message in each.messages]
         contents = [each.content_id for each in forgotten]
-        return (
-            (END_SESSIONS, (array(TEXT, sorted(sessions)),)),
-            (FORGET, (array(INT8, messages), array(INT8, contents), *keys)),
-        )
+        keys = KEYS.parameters([each.keys for each in forgotten], sum(each.key_count for each in forgotten))
+        return (*end, (FORGET, (array(INT8, messages), array(INT8, contents), *keys)))
 
     def done(self, results: Sequence[PGresult]) -> None:
         """Be done, unless some session did not end in time: then all is to be done again."""

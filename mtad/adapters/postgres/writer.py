@@ -141,12 +141,11 @@ class Writer:
 
     async def _serve(self) -> None:
         """Keep one connection, through all troubles, until the end."""
-        pause_seconds = _FIRST_PAUSE_SECONDS
+        pause_seconds = _FIRST_PAUSE_SECONDS / 2
         while not self._done():
             connection = LibpqConnection(self._reactor, self.clock, self._new_name(), self._ended)
             try:
                 await self._connect(connection)
-                pause_seconds = _FIRST_PAUSE_SECONDS
                 await self._work(connection)
             except (Broken, Refused, Unavailable) as trouble:
                 self._note(str(trouble))
@@ -155,9 +154,11 @@ class Writer:
                 self._note(type(error).__name__)
             connection.close()
             self._connections.discard(connection)
+            pause_seconds = (
+                _FIRST_PAUSE_SECONDS if connection.useful else min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+            )
             if not self._done():
                 await self._pause(pause_seconds)
-                pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _done(self) -> bool:
         return self._over or (self._stopping and not self._waits())
@@ -173,7 +174,6 @@ class Writer:
         conninfo = make_conninfo(**await addressed(self._reactor, parameters)).encode()
         self._connections.add(connection)
         await connection.connect(conninfo, PREPARED, self._connect_timeout_seconds)
-        self._trouble = ""
         if not self._started.called:
             self._started.callback(None)
 
@@ -217,6 +217,7 @@ class Writer:
         except Refused as refusal:
             await self._take_refusal(connection, carried, refusal)
         else:
+            self._trouble = ""
             carried.done(results)
         if self._waits():
             self._wake()
