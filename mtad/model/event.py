@@ -27,14 +27,20 @@ FAILED = "failed"
 HELD = "held"
 TAKEN_OVER = "taken-over"
 
+NAMED_RECIPIENTS = 20
+
 KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER)
 
 
 def freed_event(at: float, recipients: list[str], held: bool) -> Event:
-    """Return what is told of rows whose server ended while it had them: queued again, or `held` the third time."""
+    """Return what is told of rows whose server ended while it had them: queued again, or `held` the third time.
+
+    It names a few of the recipients and counts all.
+    """
+    facts: dict[str, Fact] = {"recipients": recipients[:NAMED_RECIPIENTS], "count": len(recipients)}
     if not held:
-        return Event(TAKEN_OVER, at, {"recipients": recipients})
-    return Event(HELD, at, {"recipients": recipients, "reason": "the server ended three times while handling this"})
+        return Event(TAKEN_OVER, at, facts)
+    return Event(HELD, at, {**facts, "reason": "the server ended three times while handling this"})
 
 
 @dataclass(frozen=True, slots=True)

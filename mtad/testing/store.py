@@ -233,7 +233,7 @@ class MemoryStore:
         """Give a new owner number and a slot that rested."""
         held = {node.slot for node in self.nodes.values()}
         rested = self.clock.seconds() - SLOT_REST_SECONDS
-        free = (slot for slot, row in sorted(self.slots.items()) if slot not in held and row.last_beat < rested)
+        free = (slot for slot, row in sorted(self.slots.items()) if slot not in held and row.last_beat <= rested)
         slot = next(free, len(self.slots))
         if slot == SLOTS:
             raise Unavailable("postgres", "no slot is free")

@@ -147,7 +147,7 @@ def read_bytes(octets: bytes | None) -> bytes:
 def read_time(octets: bytes | None) -> float:
     """Return a timestamptz as epoch seconds."""
     microseconds: int = _TIME.unpack(octets or bytes(8))[0]
-    return microseconds / _MICRO + _SECONDS_TO_2000
+    return (microseconds + _SECONDS_TO_2000 * _MICRO) / _MICRO
 
 
 def rows(result: PGresult, *readers: Callable[[bytes | None], Any]) -> list[tuple[Any, ...]]:
