@@ -5,8 +5,10 @@ Only these numbers are stored, so a search finds a whole key or nothing, and may
 
 import hashlib
 import unicodedata
+from functools import lru_cache
 
 
+@lru_cache(maxsize=4096)  # recipients, senders and peers come again and again
 def key_number(key: str) -> int:
     """Return the signed 64-bit number of a key; case, angle brackets and surrounding space make no difference.
 

@@ -83,9 +83,10 @@ class ChunksTest(SynchronousTestCase):
         self.assertLessEqual(len(pieces[-1]), size)
 
     def test_an_empty_content_is_one_empty_chunk(self) -> None:
-        self.assertEqual(binary.chunk_column(binary.chunks(b"", 4)), bytes(4))
+        self.assertEqual(binary.chunks(b"", 4), [b""])
 
-    def test_a_column_of_chunks(self) -> None:
+    def test_an_array_of_chunks(self) -> None:
         self.assertEqual(
-            binary.chunk_column(binary.chunks(b"abcde", 4)), bytes.fromhex("00000004 61626364 00000001 65")
+            binary.chunk_array(binary.chunks(b"abcde", 4)),
+            bytes.fromhex("00000001 00000000 00000011 00000002 00000001 00000004 61626364 00000001 65"),
         )

@@ -8,11 +8,11 @@ from psycopg.pq.abc import PGresult
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mtad.adapters.postgres import events
-from mtad.adapters.postgres.binary import INT8, chunk_column, chunks, read_bool, scalar
+from mtad.adapters.postgres.binary import INT8, chunk_array, chunks, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
 from mtad.adapters.postgres.lines import BATCH_COUNT, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
-from mtad.adapters.postgres.statements import ACCEPT, CHUNKS, EVENTS, KEYS, MESSAGES, ROWS
+from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, KEYS, MESSAGES, ROWS
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
 from mtad.model.key import key_number
@@ -98,23 +98,15 @@ class AcceptLine(Line[Accepting]):
     def request(self, items: Sequence[Accepting]) -> Request:
         """Return one ACCEPT for all of them."""
         messages, rows, told, keys = (sum(sizes) for sizes in zip(*[item.sizes for item in items], strict=True))
-        contents = [(item.acceptance.content_id, chunks(item.acceptance.content, CHUNK_OCTETS)) for item in items]
-        numbered = [(content_id, n) for content_id, pieces in contents for n in range(len(pieces))]
-        content_ids, chunk_numbers, _ = CHUNKS.encode([(content_id, n, b"") for content_id, n in numbered])
-        octets = chunk_column(piece for _, pieces in contents for piece in pieces)
-        return (
-            (
-                ACCEPT,
-                [
-                    scalar(INT8, items[0].owner),
-                    *MESSAGES.parameters([item.messages for item in items], messages),
-                    *ROWS.parameters([item.rows for item in items], rows),
-                    *EVENTS.parameters([item.events for item in items], told),
-                    *KEYS.parameters([item.keys for item in items], keys),
-                    *CHUNKS.parameters([(content_ids, chunk_numbers, octets)], len(numbered)),
-                ],
-            ),
-        )
+        parameters = [
+            scalar(INT8, items[0].owner),
+            *MESSAGES.parameters([item.messages for item in items], messages),
+            *ROWS.parameters([item.rows for item in items], rows),
+            *EVENTS.parameters([item.events for item in items], told),
+            *KEYS.parameters([item.keys for item in items], keys),
+            *_chunks(items),
+        ]
+        return ((ACCEPT, parameters),)
 
     def done(self, items: Sequence[Accepting], results: list[PGresult]) -> None:
         """Tell who waits; what was given up meanwhile is removed."""
@@ -148,6 +140,17 @@ class AcceptLine(Line[Accepting]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _chunks(items: Sequence[Accepting]) -> list[bytes]:
+    """Return the arrays of CHUNKS."""
+    places: list[tuple[int, int]] = []
+    pieces: list[bytes | memoryview] = []
+    for item in items:
+        parts = chunks(item.acceptance.content, CHUNK_OCTETS)
+        places += [(item.acceptance.content_id, n) for n in range(len(parts))]
+        pieces += parts
+    return [*CHUNK_PLACES.parameters([CHUNK_PLACES.encode(places)], len(places)), chunk_array(pieces)]
 
 
 def _message(message: Message) -> tuple[object, ...]:

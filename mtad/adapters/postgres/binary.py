@@ -108,15 +108,20 @@ def scalar(column: Type, value: Any) -> bytes:
     return column.encode(value)[4:]
 
 
-def chunks(content: bytes, size: int) -> list[memoryview]:
+def chunks(content: bytes, size: int) -> list[bytes | memoryview]:
     """Return a content in pieces of at most `size` octets, copying nothing; an empty content is one empty piece."""
+    if len(content) <= size:
+        return [content]
     view = memoryview(content)
-    return [view[start : start + size] for start in range(0, len(content) or 1, size)]
+    return [view[start : start + size] for start in range(0, len(content), size)]
 
 
-def chunk_column(pieces: Iterable[memoryview]) -> bytes:
-    """Return the fragment of a bytea column, copying each piece once."""
-    return b"".join(part for piece in pieces for part in (_LENGTH.pack(len(piece)), piece))
+def chunk_array(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """Return an array of bytea, copying each piece once."""
+    parts: list[bytes | memoryview] = [_ARRAY.pack(1, 0, BYTEA.oid, len(pieces), 1)]
+    for piece in pieces:
+        parts += (_LENGTH.pack(len(piece)), piece)
+    return b"".join(parts)
 
 
 def read_int(octets: bytes | None) -> int:

@@ -35,6 +35,7 @@ MESSAGES = Records(
 ROWS = Records(message=INT8, n=INT2, destination=TEXT, recipient=TEXT, original=TEXT, expires_at=TIMESTAMP)
 EVENTS = Records(message=INT8, kinds=TEXT, events=BYTEA)
 KEYS = Records(message=INT8, key=INT8)
+CHUNK_PLACES = Records(content_id=INT8, n=INT4)
 CHUNKS = Records(content_id=INT8, n=INT4, chunk=BYTEA)
 
 # $1 owner, then MESSAGES, ROWS, EVENTS, KEYS, CHUNKS. Repeated, it adds nothing to messages that are there already.
