@@ -96,8 +96,8 @@ class PostgresCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.gate.shut()))
 
     async def process(self) -> Process:
-        writer, queue = self.writing()
-        await writer.start()
+        self.writer, queue = self.writing()
+        await self.writer.start()
         return Process(queue, PostgresNodes(self.pool), PostgresTimeline(self.pool))
 
     def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:

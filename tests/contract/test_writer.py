@@ -46,22 +46,24 @@ class WriterCase(PostgresCase):
 
     async def stall(self, number: int) -> "Deferred[None]":
         """Let the acceptance of that message wait at the server until the Deferred is fired."""
-        stalled: Deferred[None] = Deferred()
+        return await self.hold(
+            "insert into messages (id, organisation, direction, recipients, content_id, copies, size, received_at)"
+            f" values ({number}, 1, 'inbound', 1, 1, 1, 1, now())"
+        )
+
+    async def hold(self, statement: str) -> "Deferred[None]":
+        """Keep a statement's transaction open until the Deferred is fired, and then undo it."""
+        holding: Deferred[None] = Deferred()
         go_on: Deferred[None] = Deferred()
 
         async def work(cursor: Cursor) -> None:
-            await cursor.query(
-                "insert into messages (id, organisation, direction, recipients, content_id, copies, size, received_at)"
-                " values (%s, 1, 'inbound', 1, 1, 1, 1, now())",
-                (number,),
-            )
-            stalled.callback(None)
+            await cursor.query(statement)
+            holding.callback(None)
             await go_on
             raise RollBack
 
-        stalling = started(self.pool.interact(work))
-        self.addCleanup(self.assertFailure, stalling, RollBack)
-        await stalled
+        self.addCleanup(self.assertFailure, started(self.pool.interact(work)), RollBack)
+        await holding
         return go_on
 
 
@@ -116,6 +118,24 @@ class WriterTest(WriterCase):
         await self.queue.accept(letter(8), self.owner)
         self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
 
+    async def test_nothing_is_written_before_the_recovery_but_questions_are_answered(self) -> None:
+        self.lose_all_answers()
+        accepting = started(self.queue.accept(letter(7), self.owner))
+        await self.gate.lost
+        self.wait_in_vain()
+        self.failureResultOf(accepting, Unavailable)
+        go_on = await self.hold("select 1 from messages where id = 7 for update")
+        await self.restore()
+        await self.until(f"select count(*) = 1 {OUR_SESSIONS} and wait_event_type = 'Lock'")
+        later = started(self.queue.accept(letter(8), self.owner))
+        while not self.writer.reachable:
+            await self.turn()
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+        self.assertNoResult(later)
+        go_on.callback(None)
+        await later
+        self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
+
     async def test_what_the_server_refuses_for_its_data_is_found_among_many(self) -> None:
         # A moment of the year 294277, just beyond PostgreSQL's last: it fits the wire, and no column.
         never = 9_224_318_100_000.0
@@ -156,7 +176,7 @@ class WriterTest(WriterCase):
 
     async def test_stopping_writes_what_waits(self) -> None:
         accepts = [started(self.queue.accept(letter(n), self.owner)) for n in range(1, 500)]
-        await self.queue._writer.stop()
+        await self.writer.stop()
         await gatherResults(accepts)
         await self.assertFailure(started(self.queue.accept(letter(500), self.owner)), Unavailable)
         await self.until(f"select count(*) = 0 {OUR_SESSIONS}")

@@ -3,6 +3,7 @@
 import struct
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 
 from psycopg.pq.abc import PGresult
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,7 +29,6 @@ class Accepting(Item):
     def __init__(self, acceptance: Acceptance, owner: int) -> None:
         """Encode; Unacceptable when some value has no place in its column."""
         messages = acceptance.messages
-        super().__init__(owner, count=len(messages), octets=len(acceptance.content))
         told = [message for message in messages if message.events]
         rows = [row for message in messages for row in _rows(message)]
         keys = [(message.id, key_number(key)) for message in messages for key in dict.fromkeys(message.keys)]
@@ -39,6 +39,8 @@ class Accepting(Item):
             self.keys = KEYS.encode(keys)
         except (ValueError, OverflowError, struct.error) as error:
             raise Unacceptable(f"message {messages[0].id}: {error}") from error
+        octets = len(acceptance.content) + sum(map(len, chain(self.messages, self.rows, self.events, self.keys)))
+        super().__init__(owner, count=len(messages), octets=octets)
         self.sizes = (len(messages), len(rows), len(told), len(keys))
         self.acceptance = acceptance
         self.tried = False

@@ -88,7 +88,12 @@ class Batch(Generic[ItemT]):
 
 
 class Line(ABC, Generic[ItemT]):
-    """Items of one kind. At most `width` connections carry batches of it at a time."""
+    """Items of one kind. At most `width` connections carry batches of it at a time.
+
+    `writes` says whether it waits for the recovery, before which nothing may be written.
+    """
+
+    writes = True
 
     def __init__(self, count: int = BATCH_COUNT, octets: int = BATCH_OCTETS, width: int = 1_000) -> None:
         self._count = count

@@ -57,7 +57,9 @@ class Asking(Item):
 
 
 class AskLine(Line[Asking]):
-    """Statements that are not repeated: without a connection they fail."""
+    """Statements that are not repeated: without a connection they fail. None of them meets what broke."""
+
+    writes = False
 
     def __init__(self) -> None:
         super().__init__(count=1)

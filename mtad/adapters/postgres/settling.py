@@ -1,7 +1,7 @@
 """Settlements on their way into the database: repeated until they are written, or the node is no more (DESIGN D8)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from itertools import chain, count
 
 from psycopg.pq.abc import PGresult
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -35,7 +35,6 @@ class Settling(Item):
     __slots__ = ("messages", "result_count", "results", "settlements", "shared", "whole")
 
     def __init__(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
-        super().__init__(owner, count=len(settlements))
         numbered = list(zip(_numbers, settlements, strict=False))
         self.whole = all(settlement.whole for settlement in settlements)
         self.settlements = SETTLEMENTS.encode([
@@ -45,6 +44,7 @@ class Settling(Item):
         rows = list(_results(numbered) if self.whole else _disposals(numbered))
         self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
         self.result_count = len(rows)
+        super().__init__(owner, len(settlements), sum(map(len, chain(self.settlements, self.results))))
         self.messages = [settlement.message for settlement in settlements]
         self.shared = [settlement.message for settlement in settlements if settlement.copies > 1]
 

@@ -191,12 +191,15 @@ class Writer:
                 await idle
 
     def _next(self) -> Carried | None:
-        """Return what is to be carried next; nothing while the recovery is on its way."""
+        """Return what is to be carried next; the recovery first, and nothing that writes while it is on its way."""
         if self.recovery.due:
-            return self.recovery.take()
+            recovery = self.recovery.take()
+            if recovery is not None:
+                return recovery
         for _ in range(len(self._lines)):
             self._lines.rotate(-1)
-            batch = self._lines[-1].take()
+            line = self._lines[-1]
+            batch = None if line.writes and self.recovery.due else line.take()
             if batch is not None:
                 return batch
         return None
