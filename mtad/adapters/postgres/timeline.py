@@ -44,6 +44,11 @@ from pg_class c left join pg_inherits i on i.inhrelid = c.oid
 where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and c.relname ~ %s
 """
 
+# Not to_regclass: it believes a cache that does not yet know what another session committed a moment ago.
+_EXISTS = """
+select exists (select from pg_class where relname = %s and relnamespace = current_schema()::regnamespace)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Partition:
@@ -124,7 +129,7 @@ class PostgresTimeline:
         async def work(cursor: Cursor) -> None:
             await cursor.execute("set local lock_timeout = '500ms'")
             ((mine,),) = await cursor.query("select pg_try_advisory_xact_lock(%s)", (_MAINTENANCE_LOCK,))
-            ((there,),) = await cursor.query("select to_regclass(%s) is not null", (partition.name,))
+            ((there,),) = await cursor.query(_EXISTS, (partition.name,))
             if mine and there == exists:
                 for statement in statements:
                     await cursor.execute(statement)
