@@ -3,7 +3,6 @@
 import struct
 from collections import deque
 from collections.abc import Sequence
-from itertools import chain
 
 from psycopg.pq.abc import PGresult
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -11,7 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from mtad.adapters.postgres import events
 from mtad.adapters.postgres.binary import INT8, chunk_array, chunks, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
-from mtad.adapters.postgres.lines import BATCH_COUNT, Item, Line
+from mtad.adapters.postgres.lines import BATCH_COUNT, ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
 from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, KEYS, MESSAGES, ROWS
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
@@ -39,8 +38,8 @@ class Accepting(Item):
             self.keys = KEYS.encode(keys)
         except (ValueError, OverflowError, struct.error) as error:
             raise Unacceptable(f"message {messages[0].id}: {error}") from error
-        octets = len(acceptance.content) + sum(map(len, chain(self.messages, self.rows, self.events, self.keys)))
-        super().__init__(owner, count=len(messages), octets=octets)
+        octets = len(acceptance.content) + ROW_OCTETS * (len(messages) + len(rows) + len(keys))
+        super().__init__(owner, len(messages), octets)
         self.sizes = (len(messages), len(rows), len(told), len(keys))
         self.acceptance = acceptance
         self.tried = False

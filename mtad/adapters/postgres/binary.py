@@ -9,6 +9,7 @@ Nothing here waits or knows what the rows mean.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import call
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -84,7 +85,9 @@ class Records:
         if not rows:
             return self.nothing
         if len(rows) == 1:
-            return tuple([encode(value) for encode, value in zip(self._encoders, rows[0], strict=True)])
+            if len(rows[0]) != len(self._encoders):
+                raise ValueError(f"expected a row of {', '.join(self.names)}")
+            return tuple(map(call, self._encoders, rows[0]))
         columns = zip(*rows, strict=True)
         return tuple([b"".join(map(encode, column)) for encode, column in zip(self._encoders, columns, strict=True)])
 

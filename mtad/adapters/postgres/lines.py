@@ -22,6 +22,8 @@ from mtad.model.errors import Unavailable
 
 BATCH_COUNT = 200
 BATCH_OCTETS = 1 << 20
+ROW_OCTETS = 256
+"""About what a row of any table takes on its way."""
 
 
 class Item:

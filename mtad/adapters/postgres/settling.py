@@ -1,7 +1,7 @@
 """Settlements on their way into the database: repeated until they are written, or the node is no more (DESIGN D8)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
+from itertools import count
 
 from psycopg.pq.abc import PGresult
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from mtad.adapters.postgres import events
 from mtad.adapters.postgres.binary import INT8, array, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
-from mtad.adapters.postgres.lines import Item, Line
+from mtad.adapters.postgres.lines import ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.statements import (
     CLEAN,
     DISPOSALS,
@@ -44,7 +44,7 @@ class Settling(Item):
         rows = list(_results(numbered) if self.whole else _disposals(numbered))
         self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
         self.result_count = len(rows)
-        super().__init__(owner, len(settlements), sum(map(len, chain(self.settlements, self.results))))
+        super().__init__(owner, len(settlements), ROW_OCTETS * (len(settlements) + len(rows)))
         self.messages = [settlement.message for settlement in settlements]
         self.shared = [settlement.message for settlement in settlements if settlement.copies > 1]
 
