@@ -34,8 +34,8 @@ def address_messages(
     """Return the messages, the first of which has the content's id."""
     by_organisation: dict[int, list[Route]] = {}
     for route in routes:
-        assert route.domain is not None
-        by_organisation.setdefault(route.domain.organisation, []).append(route)
+        assert route.organisation is not None
+        by_organisation.setdefault(route.organisation, []).append(route)
     return tuple(
         _message(
             stamp.content_id if number == 0 else stamp.next_id(),
@@ -81,10 +81,9 @@ def _recipients(routes: list[Route]) -> tuple[Recipient, ...]:
     places: dict[str, tuple[Address, Place]] = {}
     for route in routes:
         for place in route.places:
-            places.setdefault(place.mailbox.address.key, (route.forward_path, place))
+            places.setdefault(place.address.key, (route.forward_path, place))
     return tuple(
-        Recipient(n, original, place.mailbox.address, place.destination)
-        for n, (original, place) in enumerate(places.values())
+        Recipient(n, original, place.address, place.destination) for n, (original, place) in enumerate(places.values())
     )
 
 
@@ -125,7 +124,7 @@ def _routed(routes: list[Route], now: float) -> list[Event]:
             {
                 "forward_path": str(route.forward_path),
                 "rule": route.rule,
-                "to": [str(place.mailbox.address) for place in route.places],
+                "to": [str(place.address) for place in route.places],
                 "dead_ends": [str(address) for address in route.dead_ends],
             },
         )

@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 
 from mtad.model.address import Address
-from mtad.model.tenant import Domain, Mailbox
+from mtad.model.tenant import Domain
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A mailbox a message goes to, and the lane it waits in."""
+    """An address a message goes to, here or elsewhere, and the lane it waits in."""
 
-    mailbox: Mailbox
+    address: Address
     destination: str
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where `forward_path` leads.
+    """Where `forward_path` leads, and whose message it becomes there: `organisation`'s.
 
     `domain` is the domain of the forward-path, None when nobody claimed it here. `places` is empty when it leads
     nowhere; `disabled` tells that it would have led to a mailbox that is switched off. `rule` names what decided:
@@ -27,5 +27,6 @@ class Route:
     domain: Domain | None
     rule: str
     places: tuple[Place, ...] = ()
+    organisation: int | None = None
     disabled: bool = False
     dead_ends: tuple[Address, ...] = ()

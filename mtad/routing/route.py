@@ -50,13 +50,20 @@ def step(forward_path: Address, known: Mapping[Address, Entry]) -> Route | Needs
     if domain is None or not domain.verified:
         return Route(forward_path, domain, "none")
     if isinstance(entry.behind, Mailbox) and entry.behind.enabled:
-        return Route(forward_path, domain, "mailbox", (Place(entry.behind, local_destination(domain)),))
+        place = Place(entry.behind.address, local_destination(domain))
+        return Route(forward_path, domain, "mailbox", (place,), domain.organisation)
     walk = _Walk(known, domain.organisation)
     _visit(walk, forward_path, MAX_DEPTH)
     if walk.missing:
         return Needs(frozenset(walk.missing))
     return Route(
-        forward_path, domain, _rule(entry), tuple(walk.places), walk.disabled and not walk.places, tuple(walk.dead_ends)
+        forward_path,
+        domain,
+        _rule(entry),
+        tuple(walk.places),
+        domain.organisation,
+        walk.disabled and not walk.places,
+        tuple(walk.dead_ends),
     )
 
 
@@ -85,7 +92,7 @@ def _visit(walk: _Walk, address: Address, depth: int) -> None:
         return
     match entry.behind:
         case Mailbox(enabled=True) as mailbox:
-            walk.places.append(Place(mailbox, local_destination(domain)))
+            walk.places.append(Place(mailbox.address, local_destination(domain)))
         case Mailbox():
             walk.disabled = True
         case Alias(targets=targets):

@@ -9,13 +9,13 @@ from mtad.model.envelope import Peer
 from mtad.model.event import Fact
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
-from mtad.model.tenant import Domain, Mailbox
+from mtad.model.tenant import Domain
 from tests.unit.directory_values import ACME, OTHER, at
 
 
 def route(forward_path: str, *mailboxes: str, domain: Domain = ACME) -> Route:
-    places = tuple(Place(Mailbox(1, domain.organisation, at(text)), f"local:{domain.name}") for text in mailboxes)
-    return Route(at(forward_path), domain, "alias", places)
+    places = tuple(Place(at(text), f"local:{domain.name}") for text in mailboxes)
+    return Route(at(forward_path), domain, "alias", places, domain.organisation)
 
 
 def messages(*routes: Route, message_id: bytes | None = b" <1@outside.example>\r\n") -> tuple[Message, ...]:

@@ -4,12 +4,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model import replies
 from mtad.model.route import Place, Route
-from mtad.model.tenant import Domain, Mailbox
+from mtad.model.tenant import Domain
 from mtad.model.verdict import Accept, Refuse, Verdict
 from mtad.policy import content, recipient
 from tests.unit.directory_values import ACME, PENDING, at
 
-HERE = Place(Mailbox(1, 10, at("alice@acme.example")), "local:acme.example")
+HERE = Place(at("alice@acme.example"), "local:acme.example")
 DAY = 86400.0
 
 
@@ -22,7 +22,7 @@ def judged(
     accepted_places: int = 0,
     now: float = 0.0,
 ) -> Verdict:
-    route = Route(at("alice@acme.example"), domain, "mailbox", places, disabled)
+    route = Route(at("alice@acme.example"), domain, "mailbox", places, disabled=disabled)
     return recipient.decide(
         recipient.RecipientFacts(
             route=route, accepted_count=accepted_count, accepted_places=accepted_places, max_recipients=100, now=now

@@ -24,7 +24,7 @@ def walk(directory: dict[str, Entry], start: str) -> tuple[Route, int]:
 
 
 def places(route: Route) -> list[str]:
-    return [str(place.mailbox.address) for place in route.places]
+    return [str(place.address) for place in route.places]
 
 
 class RouteTest(SynchronousTestCase):
