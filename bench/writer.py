@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
+from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
@@ -25,6 +26,8 @@ from mtad.model.event import DELIVERED, RECEIVED, ROUTED, Event
 from mtad.model.identity import next_id
 from mtad.model.job import Acceptance, Disposal, Message, Node, Result, Settlement
 from mtad.model.outcome import Delivered
+
+WALL = SystemClock()
 
 
 def arguments() -> argparse.Namespace:
@@ -62,7 +65,7 @@ class Bench:
 
     async def loop(self, until: float) -> None:
         while time.monotonic() < until:
-            now = time.time()
+            now = WALL.now()
             self.last = number = next_id(self.node.slot, self.last, now)
             await self.queue.accept(acceptance(number, self.content, now), self.node.owner)
             events = (Event(DELIVERED, now, {"to": "alice@acme.example", "detail": "250 2.0.0 OK"}),)
@@ -78,7 +81,7 @@ async def main(options: argparse.Namespace) -> None:
     queue = PostgresQueue(writer, pool)
     await pool.start()
     await writer.start()
-    node = await PostgresNodes(pool).join("bench", time.time())
+    node = await PostgresNodes(pool).join("bench", WALL.now())
     bench = Bench(queue, node, options)
     await measured(bench, 1.0)
     profile = cProfile.Profile() if options.profile else None
@@ -89,7 +92,7 @@ async def main(options: argparse.Namespace) -> None:
         profile.disable()
         profile.dump_stats(options.profile)
     print(f"{rate:.0f} messages/s accepted and settled, {cpu * 1e6:.0f} µs of CPU here a message")
-    await PostgresNodes(pool).leave(node.owner, time.time())
+    await PostgresNodes(pool).leave(node.owner, WALL.now())
     await writer.stop()
     await pool.stop()
 
@@ -103,6 +106,7 @@ async def measured(bench: Bench, seconds: float) -> tuple[float, float]:
 
 
 def _database() -> dict[str, str]:
+    # Only here: it starts the embedded stores.
     from tests.stores import database
 
     return database()
