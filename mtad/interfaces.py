@@ -16,6 +16,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import Interface
 
 from mtad.model.address import Address
+from mtad.model.answer import Answer, Question
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Row, Settlement, Status, Waiting
 from mtad.model.tenant import Domain, Entry
@@ -134,6 +135,13 @@ class IDependency(Interface):
 
     async def check() -> None:
         """Return when the dependency answers; raise Unavailable that says why it does not."""
+
+
+class IResolver(Interface):
+    """The DNS."""
+
+    async def resolve(question: Question) -> Answer:
+        """Return what the DNS says, or that it did not; never raises for anything a server does or fails to do."""
 
 
 class INetwork(Interface):
