@@ -1,0 +1,49 @@
+"""Keys a domain signs its mail with, and the records that publish them (RFC 6376 §3.6).
+
+A selector names one key for ever: whoever checks a signature asks for the record of its selector, perhaps days later.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+SELECTOR_OCTETS = 63
+# selector = sub-domain *( "." sub-domain )
+_SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key that signs for `domain`.
+
+    `algorithm` is `ed25519`, or `rsa` with the length in bits: `rsa2048`. `private_key` is PKCS#8 as PEM and is never
+    shown.
+    """
+
+    organisation: int
+    domain: str
+    selector: str
+    algorithm: str
+    private_key: bytes = field(repr=False)
+
+
+def parse_selector(text: str) -> str:
+    """Return a selector in lower case; ValueError when it is none."""
+    selector = text.lower()
+    if len(selector) > SELECTOR_OCTETS or not _SELECTOR.fullmatch(selector):
+        raise ValueError(f"expected a selector such as s1, of at most {SELECTOR_OCTETS} characters, got {text!r}")
+    return selector
+
+
+def record_name(selector: str, domain: str) -> str:
+    """Return the name under which a key's TXT record is published (RFC 6376 §3.6.2.1)."""
+    return f"{selector}._domainkey.{domain}"
+
+
+def record_text(algorithm: str, public_key: str) -> str:
+    """Return the text of a key's TXT record; `public_key` is the value of its p= (RFC 6376 §3.6.1, RFC 8463 §4)."""
+    return f"v=DKIM1; k={key_type(algorithm)}; p={public_key}"
+
+
+def key_type(algorithm: str) -> str:
+    """Return the k= of an algorithm: `rsa` or `ed25519`."""
+    return algorithm.rstrip("0123456789") if algorithm.startswith("rsa") else algorithm

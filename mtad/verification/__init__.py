@@ -1,0 +1,1 @@
+"""What proves whose mail it is: signatures made here, and their checks, over facts already known."""
