@@ -19,7 +19,7 @@ from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Row, Settlement, Status, Waiting
-from mtad.model.tenant import Domain, Entry
+from mtad.model.tenant import Credential, Domain, Entry
 
 T = TypeVar("T")
 
@@ -32,6 +32,12 @@ class IDirectory(Interface):
 
     async def domain(name: str) -> Domain | None:
         """Return the domain of that A-label if anybody claimed it here."""
+
+    async def credential(address: Address) -> Credential | None:
+        """Return what the mailbox of that address logs in with, as fresh as `entry`; None when there is none."""
+
+    async def organisation(name: str) -> int | None:
+        """Return the id of the organisation of that name, at most a minute old; None when there is none."""
 
 
 class IQueue(Interface):

@@ -87,7 +87,12 @@ def _domain(domain: Domain, held: HeldDomain, hashes: Hashes) -> HeldDomain:
 
 def _mailbox(mailbox: Mailbox, domain: str, held: HeldMailbox | None, hashes: Hashes) -> HeldMailbox:
     kept = None if held is None else held.password_hash
-    return HeldMailbox(mailbox.local_part, hashes.get(Address(mailbox.local_part, domain).key, kept), mailbox.enabled)
+    return HeldMailbox(
+        mailbox.local_part,
+        hashes.get(Address(mailbox.local_part, domain).key, kept),
+        mailbox.enabled,
+        tuple(sorted(set(mailbox.send_as))),
+    )
 
 
 def _address(address: MailAddress | None) -> Address | None:
@@ -151,7 +156,12 @@ def _facts(item: Item) -> dict[str, str]:
             }
         case HeldMailbox():
             enabled = "yes" if item.enabled else "no"
-            return {"local_part": item.local_part, _UNSHOWN: item.password_hash or "", "enabled": enabled}
+            return {
+                "local_part": item.local_part,
+                _UNSHOWN: item.password_hash or "",
+                "enabled": enabled,
+                "send_as": " ".join(item.send_as),
+            }
         case HeldAlias():
             return {"local_part": item.local_part, "targets": " ".join(map(str, item.targets))}
 

@@ -8,7 +8,7 @@
             verified: true                     # the operator vouches for the ownership
             catch_all: alice@acme.example
             delivery: {kind: maildir, path: /srv/mail}
-            mailboxes: [{local_part: alice, password: "secret"}]
+            mailboxes: [{local_part: alice, password: "secret", send_as: ["acme.example", "*@shop.example"]}]
             aliases: [{local_part: sales, targets: ["alice@acme.example"]}]
 
 Only what each key may be by itself is said here; `mtad.ctl.consistency` has what the keys must be to each other. Keys
@@ -19,11 +19,12 @@ from pathlib import PurePosixPath
 from typing import Self
 
 from mtad.config import DialAddress, Name, Secret, Section, Wrong
-from mtad.model.address import Address, from_plain
+from mtad.model.address import Address, folded, from_plain
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
 from mtad.smtp.grammar import parse_address, parse_domain
 
 MAX_TARGETS = 1000
+MAX_SEND_AS = 1000
 
 
 class DomainName(str):
@@ -71,6 +72,27 @@ class MailAddress(str):
         return from_plain(self)
 
 
+class SendAs(str):
+    """Whom a mailbox may send as: a domain, or an address before whose @ `*` stands for anything.
+
+    In lower case, the domain as A-labels.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the domain or the pattern."""
+        text = Name.parse(raw)
+        if "@" not in text:
+            return cls(DomainName.parse(text))
+        try:
+            pattern = parse_address(text)
+        except ValueError:
+            raise ValueError(f"expected a domain or a pattern such as *@shop.example, got {raw!r}") from None
+        return cls(f"{folded(pattern.local_part)}@{pattern.domain}")
+
+
 class AbsolutePath(str):
     """A path that means the same to every process of every machine."""
 
@@ -113,6 +135,11 @@ class Mailbox(Section, frozen=True):
     local_part: LocalPart
     password: Secret | None = None
     enabled: bool = True
+    send_as: tuple[SendAs, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.send_as) > MAX_SEND_AS:
+            raise Wrong("send_as", f"expected at most {MAX_SEND_AS} domains and patterns, got {len(self.send_as)}")
 
 
 class Alias(Section, frozen=True):

@@ -13,11 +13,15 @@ from mtad.model.tenant import LocalDelivery
 
 @dataclass(frozen=True, slots=True)
 class HeldMailbox:
-    """A mailbox; `local_part` as the operator wrote it. Without `password_hash` (argon2) nobody can log in."""
+    """A mailbox; `local_part` as the operator wrote it. Without `password_hash` (argon2) nobody can log in.
+
+    `send_as` are domains and address patterns it may send as, in lower case, each once, in their alphabet's order.
+    """
 
     local_part: str
     password_hash: str | None = None
     enabled: bool = True
+    send_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """What the directory knows of organisations, their domains and addresses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mtad.model.address import Address
+
+SYSTEM = "system"
+"""The organisation of the server itself: its reports are its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,25 @@ class Entry:
 
     domain: Domain | None
     behind: Mailbox | Alias | None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a mailbox logs in with, and whom it may send as.
+
+    `password_hash` is argon2's, None when nobody can log in. `send_as` are domains (`shop.example`) and patterns
+    (`*@shop.example`) as an operator wrote them; `aliases` are the addresses of aliases that lead to it directly.
+    """
+
+    mailbox: Mailbox
+    password_hash: str | None = field(default=None, repr=False)
+    send_as: tuple[str, ...] = ()
+    aliases: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitter:
+    """Who hands in a message: the mailbox of `credential`, or without one a machine of the organisation's network."""
+
+    organisation: int
+    credential: Credential | None = None

@@ -15,8 +15,8 @@ from zope.interface import implementer
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
 from mtad.model.errors import Unavailable
-from mtad.model.holdings import HeldDomain, Holding
-from mtad.model.tenant import Alias, Domain, Entry, Mailbox
+from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.model.tenant import SYSTEM, Alias, Credential, Domain, Entry, Mailbox
 
 
 @implementer(IDirectory)
@@ -29,9 +29,10 @@ class MemoryDirectory:
         self.asked: list[str] = []
         self._clock = clock
         self._ids = count(1)
-        self._id_of: dict[str, int] = {}
+        self._id_of: dict[str, int] = {f"organisation {SYSTEM}": next(self._ids)}
         self._domains: dict[str, Domain] = {}
         self._behind: dict[str, Mailbox | Alias] = {}
+        self._held: dict[str, HeldMailbox] = {}
 
     def hold(self, holding: Holding, now: float = 0.0) -> None:
         """Let an organisation hold this and nothing else; what is new is claimed at `now` (epoch seconds)."""
@@ -53,6 +54,30 @@ class MemoryDirectory:
         await self._answer(name)
         return self._domains.get(name)
 
+    async def credential(self, address: Address) -> Credential | None:
+        """Return what the mailbox of that address logs in with (IDirectory)."""
+        await self._answer(address.key)
+        mailbox = self._behind.get(address.key)
+        if not isinstance(mailbox, Mailbox):
+            return None
+        held = self._held[address.key]
+        return Credential(mailbox, held.password_hash, held.send_as, self._leading_to(mailbox))
+
+    async def organisation(self, name: str) -> int | None:
+        """Return the id of the organisation of that name (IDirectory)."""
+        await self._answer(name)
+        return self._id_of.get(f"organisation {name}")
+
+    def _leading_to(self, mailbox: Mailbox) -> tuple[Address, ...]:
+        aliases = [alias for alias in self._behind.values() if isinstance(alias, Alias)]
+        key = mailbox.address.key
+        leading = [
+            alias.address
+            for alias in aliases
+            if alias.organisation == mailbox.organisation and key in [target.key for target in alias.targets]
+        ]
+        return tuple(sorted(leading, key=lambda address: address.plain))
+
     def _hold_domain(self, organisation: int, domain: HeldDomain, claimed_at: float) -> None:
         self._domains[domain.name] = Domain(
             self._id("domain", domain.name),
@@ -71,6 +96,7 @@ class MemoryDirectory:
             self._behind[address.key] = Mailbox(
                 self._id("mailbox", address.key), organisation, address, mailbox.enabled
             )
+            self._held[address.key] = mailbox
 
     def _id(self, kind: str, name: str) -> int:
         key = f"{kind} {name}"

@@ -1,5 +1,7 @@
 """IDirectory: who is hosted here, from PostgreSQL and from its twin."""
 
+from dataclasses import replace
+
 import psycopg2
 from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
 from twisted.internet.defer import Deferred, gatherResults
@@ -15,7 +17,7 @@ from mtad.interfaces import IDirectory
 from mtad.model.address import Address, from_plain
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Sign
-from mtad.model.tenant import Alias, Entry, LmtpDelivery, Mailbox, MaildirDelivery
+from mtad.model.tenant import Alias, Credential, Entry, LmtpDelivery, Mailbox, MaildirDelivery
 from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.wakeups import MemoryWakeups
@@ -37,6 +39,28 @@ ACME = Holding(
         ),
         HeldDomain("pending.example"),
         HeldDomain("plain.example", verified=True, delivery=MaildirDelivery("/srv/mail")),
+    ),
+)
+SHOP = Holding(
+    "shop",
+    None,
+    (
+        HeldDomain(
+            "second.example",
+            aliases=(HeldAlias("zed", (from_plain("x@second.example"), from_plain("Ann@shop.example"))),),
+        ),
+        HeldDomain(
+            "shop.example",
+            verified=True,
+            mailboxes=(
+                HeldMailbox("Ann", "$argon2id$x", True, ("*@acme.example", "shop.example")),
+                HeldMailbox("quiet", enabled=False),
+            ),
+            aliases=(
+                HeldAlias("Sales", (from_plain("ANN@shop.example"),)),
+                HeldAlias("round", (from_plain("sales@shop.example"),)),
+            ),
+        ),
     ),
 )
 
@@ -139,6 +163,70 @@ class DirectoryContract:
         alice = await self.entry("alice@acme.example")
         self.assertIsNotNone(alice.behind)
         self.assertNotEqual(other.organisation, alice.domain.organisation)
+
+    async def test_a_credential_is_what_logs_in_and_whom_it_may_send_as(self) -> None:
+        await self.hold(SHOP)
+        found = await self.directory.credential(from_plain("ANN@shop.example"))
+        entry = await self.entry("ann@shop.example")
+        self.assertEqual(
+            found,
+            Credential(
+                entry.behind,
+                "$argon2id$x",
+                ("*@acme.example", "shop.example"),
+                (from_plain("Sales@shop.example"), from_plain("zed@second.example")),
+            ),
+        )
+        self.assertEqual(found.password_hash, "$argon2id$x")
+        self.assertNotIn("argon2", repr(found))
+
+    async def test_who_cannot_log_in(self) -> None:
+        await self.hold(SHOP)
+        quiet = await self.directory.credential(from_plain("quiet@shop.example"))
+        self.assertEqual(
+            (quiet.password_hash, quiet.mailbox.enabled, quiet.send_as, quiet.aliases), (None, False, (), ())
+        )
+        for text in ("sales@shop.example", "nobody@shop.example", "ann@elsewhere.example", "@shop.example"):
+            self.assertIsNone(await self.directory.credential(from_plain(text)), text)
+
+    async def test_a_credential_follows_what_changes(self) -> None:
+        ann = from_plain("ann@shop.example")
+        self.assertIsNone(await self.directory.credential(ann))
+        await self.hold(SHOP)
+        self.assertIsNotNone(await self.directory.credential(ann))
+        changed = HeldMailbox("ann", "$argon2id$y", False, ("other.example",))
+        await self.hold(Holding("shop", None, (HeldDomain("shop.example", True, mailboxes=(changed,)),)))
+        found = await self.directory.credential(ann)
+        self.assertEqual(
+            (found.password_hash, found.mailbox.enabled, found.send_as, found.aliases),
+            ("$argon2id$y", False, ("other.example",), ()),
+        )
+        await self.hold(Holding("shop"))
+        self.assertIsNone(await self.directory.credential(ann))
+
+    async def test_an_alias_that_comes_or_goes_is_news_of_the_mailbox_it_leads_to(self) -> None:
+        ann = from_plain("ann@shop.example")
+        domain = HeldDomain("shop.example", True, mailboxes=(HeldMailbox("ann"),))
+        await self.hold(Holding("shop", None, (domain,)))
+        self.assertEqual((await self.directory.credential(ann)).aliases, ())
+        led = replace(domain, aliases=(HeldAlias("info", (ann,)),))
+        await self.hold(Holding("shop", None, (led,)))
+        self.assertEqual((await self.directory.credential(ann)).aliases, (from_plain("info@shop.example"),))
+        await self.hold(Holding("shop", None, (domain,)))
+        self.assertEqual((await self.directory.credential(ann)).aliases, ())
+
+    async def test_another_organisations_alias_leads_nowhere(self) -> None:
+        await self.hold(SHOP)
+        thief = HeldDomain("thief.example", True, aliases=(HeldAlias("a", (from_plain("ann@shop.example"),)),))
+        await self.hold(Holding("thief", None, (thief,)))
+        found = await self.directory.credential(from_plain("ann@shop.example"))
+        self.assertNotIn(from_plain("a@thief.example"), found.aliases)
+
+    async def test_organisations_have_ids(self) -> None:
+        await self.hold(ACME)
+        domain = await self.directory.domain("acme.example")
+        self.assertEqual(await self.directory.organisation("acme"), domain.organisation)
+        self.assertIsNone(await self.directory.organisation("nobody"))
 
 
 class MemoryDirectoryTest(DirectoryContract, TestCase):
@@ -256,6 +344,16 @@ class PostgresDirectoryTest(DirectoryContract, PostgresTest):
         await self.hold(Holding("acme", None, (HeldDomain("acme.example", True, mailboxes=many),)))
         self.assertEqual(sorted(self.news), ["all", "domain:acme.example"])
 
+    async def test_a_permission_is_news_of_its_mailbox(self) -> None:
+        await self.hold(SHOP)
+        ann = from_plain("ann@shop.example")
+        await self.directory.credential(ann)
+        self.news.clear()
+        await self.pool.query("update user_domain_permissions set what = 'new.example' where what = 'shop.example'")
+        await self.told()
+        self.assertEqual(self.news, ["address:ann@shop.example"])
+        self.assertEqual((await self.directory.credential(ann)).send_as, ("*@acme.example", "new.example"))
+
     async def test_nothing_is_told_of_what_did_not_change(self) -> None:
         await self.pool.query("update mailboxes set enabled = true where false")
         await self.told()
@@ -283,6 +381,19 @@ class PostgresCachingTest(PostgresTest):
         self.assertEqual([answer.behind and answer.behind.address.local_part for answer in answers[:4]],
                          ["Alice", "bob", "Alice", None])  # fmt: skip
         self.assertEqual(answers[4].name, "plain.example")
+
+    async def test_credentials_are_remembered_until_there_is_news(self) -> None:
+        ask = self.directory.credential
+        alice, none = await ask(ALICE), await ask(from_plain("nobody@acme.example"))
+        await self.pool.stop()
+        self.assertEqual((await ask(ALICE), await ask(from_plain("NOBODY@acme.example"))), (alice, none))
+        for tell in (
+            lambda: self.wakeups.notify("mtad_directory", "domain:acme.example"),
+            self.wakeups.lose,
+        ):
+            tell()
+            with self.assertRaises(Unavailable):
+                await ask(ALICE)
 
     async def test_very_many_lookups_are_several_queries(self) -> None:
         answers = await gatherResults([self.ask(f"user{n}@acme.example") for n in range(1001)])

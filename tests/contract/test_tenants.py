@@ -33,7 +33,10 @@ ACME = Holding(
             True,
             ALICE,
             LmtpDelivery("/run/lm:tp"),
-            (HeldMailbox("Alice", "$argon2id$x"), HeldMailbox(ODD, None, False)),
+            (
+                HeldMailbox("Alice", "$argon2id$x", send_as=("*@shop.example", "acme.example")),
+                HeldMailbox(ODD, None, False, ("acme.example",)),
+            ),
             (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
         ),
         HeldDomain("maildir.example", True, delivery=MaildirDelivery()),

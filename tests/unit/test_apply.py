@@ -124,6 +124,20 @@ class FormTest(ApplyTestCase):
                 "organisations[0].domains[0].name: expected a domain name", self.refused(self.acme(name=name))
             )
 
+    def test_whom_a_mailbox_may_send_as_has_one_form(self) -> None:
+        said = '["*@Shop.example", "Bücher.example", "ANN.*@shop.example", "*@shop.example"]'
+        tenancy = self.loaded(self.acme(f"mailboxes: [{{local_part: a, send_as: {said}}}]"))
+        (mailbox,) = wanted(tenancy, Present({}, {}), {})[0].domains[0].mailboxes
+        self.assertEqual(mailbox.send_as, ("*@shop.example", "ann.*@shop.example", "xn--bcher-kva.example"))
+        for wrong in ("'*'", "'*.shop.example'", "'a@*.example'", "'@shop.example'", "192.0.2.1", "7"):
+            refused = self.refused(self.acme(f"mailboxes: [{{local_part: a, send_as: [{wrong}]}}]"))
+            self.assertIn("mailboxes[0].send_as[0]: expected ", refused)
+        many = ", ".join(f"d{n}.example" for n in range(1001))
+        self.assertIn(
+            "mailboxes[0].send_as: expected at most 1000",
+            self.refused(self.acme(f"mailboxes: [{{local_part: a, send_as: [{many}]}}]")),
+        )
+
     def test_a_file_without_organisations(self) -> None:
         self.assertIn("expected the key organisations", self.refused(""))
         self.assertEqual(self.loaded("organisations: []").organisations, ())
@@ -292,14 +306,14 @@ class DifferenceTest(ApplyTestCase):
                     True,
                     alice,
                     MaildirDelivery(),
-                    (HeldMailbox("alice", "old"), HeldMailbox("Bob", "kept")),
+                    (HeldMailbox("alice", "old", send_as=("b.example",)), HeldMailbox("Bob", "kept")),
                     (HeldAlias("sales", (alice, bob)),),
                 ),
             ),
         )
         text = self.acme(
             "verified: false",
-            "mailboxes: [{local_part: alice, password: x, enabled: false}, {local_part: bob}]",
+            "mailboxes: [{local_part: alice, password: x, enabled: false}, {local_part: bob, send_as: [c.example]}]",
             "aliases: [{local_part: sales, targets: [bob@acme.example]}]",
         )
         self.assertEqual(
@@ -307,8 +321,8 @@ class DifferenceTest(ApplyTestCase):
             [
                 "~ domain acme.example: verified yes -> no, catch_all alice@acme.example -> none,"
                 " delivery maildir: -> none",
-                "~ mailbox alice@acme.example: password, enabled yes -> no",
-                "~ mailbox bob@acme.example: local_part Bob -> bob",
+                "~ mailbox alice@acme.example: password, enabled yes -> no, send_as b.example -> none",
+                "~ mailbox bob@acme.example: local_part Bob -> bob, send_as none -> c.example",
                 "~ alias sales@acme.example: targets alice@acme.example bob@acme.example -> bob@acme.example",
             ],
         )
@@ -335,7 +349,9 @@ class DifferenceTest(ApplyTestCase):
 NAMES = st.sampled_from(["alice", "bob", "carol", "sales"])
 ADDRESSES = st.builds(Address, NAMES, st.just("a.example"))
 MAILBOXES = st.lists(
-    st.builds(HeldMailbox, NAMES, st.sampled_from([None, "x", "y"]), st.booleans()),
+    st.builds(
+        HeldMailbox, NAMES, st.sampled_from([None, "x", "y"]), st.booleans(), st.sampled_from([(), ("b.example",)])
+    ),
     max_size=3,
     unique_by=lambda m: m.local_part,
 )

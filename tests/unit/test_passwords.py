@@ -1,6 +1,7 @@
 from argon2 import PasswordHasher
 from twisted.trial.unittest import SynchronousTestCase
 
+from mtad.adapters import passwords
 from mtad.adapters.passwords import hash_password, is_current, verify_password
 
 
@@ -16,6 +17,15 @@ class PasswordsTest(SynchronousTestCase):
         for broken in ("", "plain", "$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$AAAA", "{SSHA}x"):
             self.assertFalse(verify_password(broken, "plain"), broken)
             self.assertFalse(is_current(broken), broken)
+
+    def test_octets_of_the_wire_are_utf_8(self) -> None:
+        self.assertTrue(verify_password(hash_password("käse"), "käse".encode()))
+
+    def test_nobodys_hash_is_as_slow_as_any_and_never_right(self) -> None:
+        self.assertTrue(is_current(passwords._NOBODYS))
+        self.assertFalse(verify_password(None, "x"))
+        self.patch(passwords, "_NOBODYS", hash_password("x"))
+        self.assertFalse(verify_password(None, "x"))
 
     def test_a_hash_of_weaker_parameters_is_told(self) -> None:
         weak = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash("x")

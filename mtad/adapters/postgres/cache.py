@@ -6,10 +6,11 @@ are found or how news arrives (`directory`, `wakeups`).
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from mtad.model.tenant import Entry
+T = TypeVar("T")
 
 MAX_ENTRIES = 100_000
 MAX_AGE_SECONDS = 60.0
@@ -47,8 +48,8 @@ class Lookup:
             self.keys = {other for other in self.keys if domain_of(other) != domain}
 
 
-class Cache:
-    """Entries by key, oldest first; above `max_entries` the oldest go."""
+class Cache(Generic[T]):
+    """Answers by key, oldest first; above `max_entries` the oldest go."""
 
     def __init__(
         self, clock: IReactorTime, max_entries: int = MAX_ENTRIES, max_age_seconds: float = MAX_AGE_SECONDS
@@ -56,14 +57,14 @@ class Cache:
         self._clock = clock
         self._max_entries = max_entries
         self._max_age_seconds = max_age_seconds
-        self._entries: dict[str, tuple[float, Entry]] = {}
+        self._entries: dict[str, tuple[float, T]] = {}
         self._of_domain: dict[str, set[str]] = {}
         self._lookups: set[Lookup] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, key: str) -> Entry | None:
+    def get(self, key: str) -> T | None:
         """Return what is remembered; None when that is nothing."""
         found = self._entries.get(key)
         if found is None:
@@ -80,7 +81,7 @@ class Cache:
         self._lookups.add(lookup)
         return lookup
 
-    def finish(self, lookup: Lookup, answers: Mapping[str, Entry]) -> None:
+    def finish(self, lookup: Lookup, answers: Mapping[str, T]) -> None:
         """Remember the answers no news came about since the lookup began; each is as old as its question."""
         self._lookups.discard(lookup)
         for key in lookup.keys & answers.keys():
@@ -108,7 +109,7 @@ class Cache:
         for lookup in self._lookups:
             lookup.keys.clear()
 
-    def _store(self, key: str, entry: Entry, stored_at: float) -> None:
+    def _store(self, key: str, entry: T, stored_at: float) -> None:
         self._drop(key)
         while len(self._entries) >= self._max_entries:
             self._drop(next(iter(self._entries)))

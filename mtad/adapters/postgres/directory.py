@@ -1,13 +1,14 @@
-"""The directory in PostgreSQL: domains, mailboxes and aliases by address (IDirectory).
+"""The directory in PostgreSQL: domains, mailboxes and aliases by address, and what mailboxes log in with (IDirectory).
 
-Lookups of all sessions that wait in one turn of the reactor go out as one query. Answers, also those that say
-"nobody", are remembered in a `Cache` that news from `IWakeups` keeps true; when news may have been missed, all of it
-is dropped. Without the database nothing that is not remembered can be told: Unavailable, never "nobody".
+Lookups of all sessions that wait in one turn of the reactor go out as one query; logins are rarer and ask by
+themselves. Answers, also those that say "nobody", are remembered in a `Cache` that news from `IWakeups` keeps true;
+when news may have been missed, all of it is dropped. Without the database nothing that is not remembered can be told:
+Unavailable, never "nobody".
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +19,10 @@ from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import delivery_from_text
 from mtad.interfaces import IDirectory, IWakeups
 from mtad.model.address import Address, folded, from_plain
-from mtad.model.tenant import Alias, Domain, Entry, Mailbox
+from mtad.model.tenant import Alias, Credential, Domain, Entry, Mailbox
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
 
 CHANNEL = "mtad_directory"
 BATCH_KEYS = 1000
@@ -33,6 +37,16 @@ left join mailboxes m on m.domain = d.id and m.folded = asked.folded
 left join aliases a on a.domain = d.id and a.folded = asked.folded
 """
 
+_CREDENTIAL = """
+select m.id, m.organisation, m.local_part, m.enabled, m.password_hash,
+       array(select p.what from user_domain_permissions p where p.mailbox = m.id order by p.what),
+       array(select a.local_part || '@' || ad.name from aliases a join domains ad on ad.id = a.domain
+             where a.target_keys @> array[m.folded || '@' || d.name] and a.organisation = m.organisation order by 1)
+from mailboxes m join domains d on d.id = m.domain
+where d.name = %s and m.folded = %s
+"""
+_ORGANISATION = "select id from organisations where name = %s"
+
 Question = tuple[str, str]
 """A folded local part (empty: the domain alone) and a domain."""
 
@@ -43,12 +57,15 @@ NOBODY = Entry(None, None)
 class PostgresDirectory:
     """Answers from memory where it may, from the database where it must."""
 
-    def __init__(self, pool: Pool, clock: IReactorTime, wakeups: IWakeups, cache: Cache | None = None) -> None:
+    def __init__(self, pool: Pool, clock: IReactorTime, wakeups: IWakeups) -> None:
         self._pool = pool
         self._clock = clock
-        self._cache = cache or Cache(clock)
+        self._cache: Cache[Entry] = Cache(clock)
+        # In a tuple, because that there is none is an answer as well.
+        self._credentials: Cache[tuple[Credential | None]] = Cache(clock)
+        self._organisations: Cache[tuple[int | None]] = Cache(clock)
         self._waiting: dict[Question, list[Deferred[Entry]]] = {}
-        wakeups.listen(self._heard, self._cache.flush)
+        wakeups.listen(self._heard, self._lost)
 
     async def entry(self, address: Address) -> Entry:
         """Return what is known of an address (IDirectory)."""
@@ -67,9 +84,44 @@ class PostgresDirectory:
             remembered = await self._ask("", name)
         return remembered.domain
 
+    async def credential(self, address: Address) -> Credential | None:
+        """Return what the mailbox of that address logs in with (IDirectory)."""
+        key = address_key(address.key)
+        remembered = self._credentials.get(key)
+        if remembered is None:
+            question = (address.domain, folded(address.local_part))
+            remembered = await self._find(self._credentials, key, _CREDENTIAL, question, _credential_of(address.domain))
+        return remembered[0]
+
+    async def organisation(self, name: str) -> int | None:
+        """Return the id of the organisation of that name (IDirectory)."""
+        remembered = self._organisations.get(name)
+        if remembered is None:
+            remembered = await self._find(self._organisations, name, _ORGANISATION, (name,), lambda row: int(row[0]))
+        return remembered[0]
+
+    async def _find(
+        self, cache: Cache[tuple[T | None]], key: str, sql: str, question: tuple[str, ...], made: Callable[[Row], T]
+    ) -> tuple[T | None]:
+        """Ask the database for what at most one row tells, and remember what it says."""
+        lookup = cache.begin([key])
+        try:
+            rows = await self._pool.query(sql, question)
+        except BaseException:
+            cache.abandon(lookup)
+            raise
+        found = (made(rows[0]) if rows else None,)
+        cache.finish(lookup, {key: found})
+        return found
+
     def _heard(self, channel: str, key: str) -> None:
         if channel == CHANNEL:
             self._cache.forget(key)
+            self._credentials.forget(key)
+
+    def _lost(self) -> None:
+        self._cache.flush()
+        self._credentials.flush()
 
     def _ask(self, local_part: str, domain: str) -> "Deferred[Entry]":
         """Let the next batch ask for an address, or for a domain alone when `local_part` is empty."""
@@ -128,7 +180,7 @@ def _facts(question: Question, found: dict[Question, Entry]) -> Iterator[tuple[s
         yield address_key(f"{local_part}@{domain}"), entry
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
+def _entry(row: Row) -> Entry:
     _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, *behind = row
     domain = Domain(
         id=domain_id,
@@ -145,3 +197,14 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     if targets is not None:
         return Entry(domain, Alias(organisation, Address(alias_local_part, name), tuple(map(from_plain, targets))))
     return Entry(domain, None)
+
+
+def _credential_of(domain: str) -> Callable[[Row], Credential]:
+    """Return what makes a credential of a row about a mailbox in that domain."""
+
+    def made(row: Row) -> Credential:
+        mailbox_id, organisation, local_part, enabled, password_hash, send_as, aliases = row
+        mailbox = Mailbox(mailbox_id, organisation, Address(local_part, domain), enabled)
+        return Credential(mailbox, password_hash, tuple(send_as), tuple(map(from_plain, aliases)))
+
+    return made

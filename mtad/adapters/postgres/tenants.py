@@ -26,14 +26,18 @@ select id, organisation, name, verified_at is not null, catch_all, delivery
 from domains where organisation = any(%s) order by name
 """
 _MAILBOXES = """
-select domain, local_part, password_hash, enabled from mailboxes where organisation = any(%s) order by folded
+select m.domain, m.local_part, m.password_hash, m.enabled,
+       array(select p.what from user_domain_permissions p where p.mailbox = m.id order by p.what)
+from mailboxes m where m.organisation = any(%s) order by m.folded
 """
 _ALIASES = "select domain, local_part, targets from aliases where organisation = any(%s) order by folded"
 _OWNERS = """
 select d.name, o.name from domains d join organisations o on o.id = d.organisation where d.name = any(%s)
 """
 
-_LOCK = "lock table organisations, domains, mailboxes, aliases in share row exclusive mode"
+_LOCK = """
+lock table organisations, domains, mailboxes, aliases, user_domain_permissions in share row exclusive mode
+"""
 _REMOVE_ADDRESSES = """
 delete from {table} t using unnest(%s::text[], %s::text[]) as gone (domain, folded), domains d
 where d.name = gone.domain and t.domain = d.id and t.folded = gone.folded
@@ -63,12 +67,27 @@ join domains d on d.name = put.domain
 on conflict (domain, folded) do update set
     local_part = excluded.local_part, password_hash = excluded.password_hash, enabled = excluded.enabled
 """
+_REMOVE_PERMISSIONS = """
+delete from user_domain_permissions p
+using unnest(%s::text[], %s::text[]) as of (domain, folded), domains d, mailboxes m
+where d.name = of.domain and m.domain = d.id and m.folded = of.folded and p.mailbox = m.id
+"""
+_PUT_PERMISSIONS = """
+insert into user_domain_permissions (organisation, mailbox, what)
+select m.organisation, m.id, put.what
+from unnest(%s::text[], %s::text[], %s::text[]) as put (domain, folded, what)
+join domains d on d.name = put.domain join mailboxes m on m.domain = d.id and m.folded = put.folded
+"""
 _PUT_ALIASES = """
-insert into aliases (organisation, domain, local_part, folded, targets)
-select d.organisation, d.id, put.local_part, put.folded, string_to_array(put.targets, %s)
-from unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as put (domain, local_part, folded, targets)
+insert into aliases (organisation, domain, local_part, folded, targets, target_keys)
+select d.organisation, d.id, put.local_part, put.folded,
+       string_to_array(put.targets, sep), string_to_array(put.keys, sep)
+from (values (%s)) as between (sep),
+     unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+         as put (domain, local_part, folded, targets, keys)
 join domains d on d.name = put.domain
-on conflict (domain, folded) do update set local_part = excluded.local_part, targets = excluded.targets
+on conflict (domain, folded) do update set
+    local_part = excluded.local_part, targets = excluded.targets, target_keys = excluded.target_keys
 """
 
 
@@ -141,8 +160,8 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
     found = await cursor.query(_ORGANISATIONS, (list(organisations),))
     ids = [organisation for organisation, _, _ in found]
     mailboxes: dict[int, list[HeldMailbox]] = {}
-    for domain, local_part, password_hash, enabled in await cursor.query(_MAILBOXES, (ids,)):
-        mailboxes.setdefault(domain, []).append(HeldMailbox(local_part, password_hash, enabled))
+    for domain, local_part, password_hash, enabled, send_as in await cursor.query(_MAILBOXES, (ids,)):
+        mailboxes.setdefault(domain, []).append(HeldMailbox(local_part, password_hash, enabled, tuple(send_as)))
     aliases: dict[int, list[HeldAlias]] = {}
     for domain, local_part, targets in await cursor.query(_ALIASES, (ids,)):
         aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
@@ -175,12 +194,17 @@ async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
         cursor, _PUT_ORGANISATIONS, [(item.organisation, item.contact) for _, item in _of_kind(put, Holding)]
     )
     await _in_bulk(cursor, _PUT_DOMAINS, [_domain_row(change, item) for change, item in _of_kind(put, HeldDomain)], now)
-    await _in_bulk(cursor, _PUT_MAILBOXES, [_mailbox_row(change, item) for change, item in _of_kind(put, HeldMailbox)])
+    put_mailboxes = _of_kind(put, HeldMailbox)
+    await _in_bulk(cursor, _PUT_MAILBOXES, [_mailbox_row(change, item) for change, item in put_mailboxes])
+    theirs = [(change.domain, folded(item.local_part)) for change, item in put_mailboxes]
+    await _in_bulk(cursor, _REMOVE_PERMISSIONS, theirs)
+    permissions = [(*key, what) for key, (_, item) in zip(theirs, put_mailboxes, strict=True) for what in item.send_as]
+    await _in_bulk(cursor, _PUT_PERMISSIONS, permissions)
     put_aliases = [_alias_row(change, item) for change, item in _of_kind(put, HeldAlias)]
     await _in_bulk(cursor, _PUT_ALIASES, put_aliases, _BETWEEN_TARGETS)
 
 
-def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Iterable[tuple[Change, ItemType]]:
+def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Sequence[tuple[Change, ItemType]]:
     return [(change, change.item) for change in changes if isinstance(change.item, kind)]
 
 
@@ -195,7 +219,8 @@ def _mailbox_row(change: Change, mailbox: HeldMailbox) -> tuple[Any, ...]:
 
 def _alias_row(change: Change, alias: HeldAlias) -> tuple[Any, ...]:
     targets = _BETWEEN_TARGETS.join(target.plain for target in alias.targets)
-    return change.domain, alias.local_part, folded(alias.local_part), targets
+    keys = _BETWEEN_TARGETS.join(target.key for target in alias.targets)
+    return change.domain, alias.local_part, folded(alias.local_part), targets, keys
 
 
 async def _in_bulk(cursor: Cursor, sql: str, rows: Sequence[tuple[Any, ...]], *before: object) -> None:
