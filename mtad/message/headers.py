@@ -35,6 +35,12 @@ def fields(header_block: bytes) -> list[tuple[bytes, bytes]]:
     return [(match[1], match[2]) for match in map(_FIELD.match, lines) if match]
 
 
+def is_whole(header_block: bytes) -> bool:
+    """Return whether `fields` sees all of the block."""
+    lines = _FIELD_END.split(header_block, MAX_FIELDS)
+    return len(lines) <= MAX_FIELDS or not lines[-1]
+
+
 def first(header_block: bytes, name: bytes) -> bytes | None:
     """Return the raw value of the first field of that name, in any case; None when there is none."""
     match = _beginning(name.lower()).search(_searchable(header_block))

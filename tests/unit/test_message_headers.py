@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.headers import MAX_FIELDS, count, fields, first, split
+from mtad.message.headers import MAX_FIELDS, count, fields, first, is_whole, split
 
 BLOCK = (
     b"Received: from a\r\n\tby b\r\nRECEIVED : again\r\nSubject: received: not this\r\n received: nor this\r\n"
@@ -50,6 +50,14 @@ class FieldsTest(SynchronousTestCase):
         block = b"From a Sat Nov 22\r\n folded: yes\r\n: no name\r\nA:\r\nB C: d\r\nD:e"
         self.assertEqual(fields(block), [(b"A", b""), (b"D", b"e")])
         self.assertEqual(fields(b""), [])
+
+    def test_a_block_with_more_than_fields_sees_is_not_whole(self) -> None:
+        for line in (b"A: b\r\n", b"A: b\r\n c\r\n", b"no field\r\n"):
+            self.assertTrue(is_whole(line * MAX_FIELDS))
+            self.assertFalse(is_whole(line * (MAX_FIELDS + 1)))
+        self.assertTrue(is_whole(b"A: b\r\n" * (MAX_FIELDS - 1) + b"A: b"))
+        self.assertFalse(is_whole(b"A: b\r\n" * MAX_FIELDS + b"A: b"))
+        self.assertTrue(is_whole(b""))
 
     def test_first(self) -> None:
         self.assertEqual(first(BLOCK, b"Message-ID"), b"\r\n <1@c.example>")

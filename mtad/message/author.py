@@ -1,0 +1,65 @@
+"""Who a message says it is from: the one address of its From field (RFC 5322 §3.4, §3.6.2).
+
+Only a message with one From field that holds one address, readable in one way, has an author here: lists, groups,
+several fields and what could be read as several addresses have none. Comments and quoted text are passed over; all
+scans are linear, over a field of bounded length.
+"""
+
+import re
+
+from mtad.message import headers
+
+MAX_OCTETS = 16 * 1024
+"""A From field longer than this has no author."""
+
+_FOLDING = re.compile(rb"\r\n(?=[ \t])")
+# quoted-string = DQUOTE *(qtext / quoted-pair) DQUOTE
+_QUOTED = rb'"(?:[^"\\]|\\.)*+"'
+# Quotes mean nothing within a comment, parentheses nothing within quotes.
+_OUTSIDE = re.compile(_QUOTED + rb"|[^\"()\\]++|\(", re.DOTALL)
+_WITHIN = re.compile(rb"[^()\\]++|\\.|[()]", re.DOTALL)
+# addr-spec = local-part "@" domain, without white space or comments within (those are obs-addr-spec)
+_ADDRESS = rb'((?:[^\s"()<>\[\],:;@\\]++|' + _QUOTED + rb')@(?:[^\s"()<>\[\],:;@\\]++|\[[^\s\[\]\\]*+\]))'
+# mailbox = name-addr / addr-spec ; name-addr = [display-name] angle-addr
+_MAILBOX = re.compile(
+    rb"\s*+(?:" + _ADDRESS + rb'|(?:[^"<>()\[\],:;@\\]++|' + _QUOTED + rb")*+<\s*+" + _ADDRESS + rb"\s*+>)\s*+",
+    re.DOTALL,
+)
+
+
+def author(header_block: bytes) -> str | None:
+    """Return the address in the From field as it is written there; None when there is not exactly one."""
+    if headers.count(header_block, b"From") != 1:
+        return None
+    value = headers.first(header_block, b"From") or b""
+    if len(value) > MAX_OCTETS:
+        return None
+    text = _without_comments(_FOLDING.sub(b"", value))
+    match = None if text is None else _MAILBOX.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return (match[1] or match[2]).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _without_comments(text: bytes) -> bytes | None:
+    """Return text with a space for each comment (RFC 5322 §3.2.2); None when something begun in it does not end."""
+    kept = []
+    at = 0
+    depth = 0
+    while at < len(text):
+        part = (_WITHIN if depth else _OUTSIDE).match(text, at)
+        if part is None:
+            return None
+        at = part.end()
+        if part[0] == b"(":
+            depth += 1
+        elif depth and part[0] == b")":
+            depth -= 1
+        elif not depth:
+            kept.append(part[0])
+            continue
+        kept.append(b" ")
+    return None if depth else b"".join(kept)

@@ -1,0 +1,86 @@
+"""mtad.message.author: one From field with one address, read in one way, or none."""
+
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mtad.message.author import MAX_OCTETS, author
+
+ANN = "ann@acme.example"
+
+
+def of(value: bytes) -> str | None:
+    return author(b"Subject: x\r\nFrom:" + value + b"\r\nTo: y@z\r\n")
+
+
+class AuthorTest(SynchronousTestCase):
+    def test_one_address(self) -> None:
+        for value in (
+            b" ann@acme.example",
+            b"ann@acme.example",
+            b" <ann@acme.example>",
+            b" Ann <ann@acme.example>",
+            b' "Ann, the <first>" <ann@acme.example>',
+            b' "a \\" (b" <ann@acme.example>',
+            b"\r\n Ann\r\n\tof Acme\r\n <ann@acme.example>\r\n ",
+            b" ann@acme.example (Ann (of) Acme)",
+            b' (a " b) Ann (\\)) <ann@acme.example> (c " d)',
+            b" =?utf-8?q?=C3=A9?= <ann@acme.example>",
+            b" \xc3\xa9\xff <ann@acme.example>",
+            b" Ann. B. <ann@acme.example>",
+        ):
+            self.assertEqual(of(value), ANN, value)
+
+    def test_odd_addresses_are_given_as_they_are_written(self) -> None:
+        self.assertEqual(of(b' "a b"@acme.example'), '"a b"@acme.example')
+        self.assertEqual(of(b' x <"a@b>"@acme.example>'), '"a@b>"@acme.example')
+        self.assertEqual(of(" é@bücher.example".encode()), "é@bücher.example")
+        self.assertEqual(of(b" a@[192.0.2.1]"), "a@[192.0.2.1]")
+
+    def test_none_or_several_or_unreadable(self) -> None:
+        for value in (
+            b"",
+            b" ",
+            b" ann",
+            b" <>",
+            b" Ann",
+            b" ann@acme.example, bob@acme.example",
+            b" Ann <ann@acme.example>, bob@acme.example",
+            b" ann@acme.example,",
+            b" ann@acme.example bob@acme.example",
+            b" <ann@acme.example> <bob@acme.example>",
+            b" bob@acme.example <ann@acme.example>",
+            b" Acme: ann@acme.example;",
+            b" undisclosed:;",
+            b" <@relay.example:ann@acme.example>",
+            b" ann @ acme.example",
+            b" ann@acme.example (not closed",
+            b" ann@acme.example )",
+            b' "not closed <ann@acme.example>',
+            b" ann@acme.example\\",
+            b' (a " b) <bob@acme.example> (c " d) <ann@acme.example>',
+            b" \xff@acme.example",
+            b" a@b@acme.example",
+            b" ann@acme.example <",
+        ):
+            self.assertIsNone(of(value), value)
+
+    def test_fields(self) -> None:
+        self.assertIsNone(author(b"Subject: x\r\n"))
+        self.assertIsNone(author(b""))
+        self.assertIsNone(author(b"From: ann@acme.example\r\nFROM: ann@acme.example\r\n"))
+        self.assertIsNone(author(b"From: ann@acme.example\r\nFrom : eve@acme.example\r\n"))
+        self.assertEqual(author(b"X-From: a@b.example\r\nfrom: ann@acme.example\r\n"), ANN)
+
+    @given(st.lists(st.sampled_from([b'"', b"(", b")", b"<", b">", b"\\", b"a@b", b" ", b",", b"\r\n "])).map(b"".join))
+    def test_whatever_is_found_is_one_address(self, value: bytes) -> None:
+        self.assertIn(of(value), (None, "a@b"))
+
+    def test_hostile_fields_take_no_time(self) -> None:
+        before = time.perf_counter()
+        for part in (b'"', b"(", b"\\", b"<", b"()", b'""', b'"\\', b'a"', b" <", b"a@", b"a ", b'\\"', b'("'):
+            of(part * (MAX_OCTETS // len(part)))
+            of(part * MAX_OCTETS)
+        self.assertLess(time.perf_counter() - before, 2.0)
