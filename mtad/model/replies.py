@@ -7,6 +7,7 @@ from mtad.model.reply import Reply
 
 BYE = Reply(221, "2.0.0", ("Bye",), closes=True)
 STARTTLS_READY = Reply(220, "2.0.0", ("Ready to start TLS",))
+LOGGED_IN = Reply(235, "2.7.0", ("Logged in",))
 OK = Reply(250, "2.0.0", ("OK",))
 SENDER_OK = Reply(250, "2.1.0", ("Sender OK",))
 RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient OK",))
@@ -16,12 +17,19 @@ START_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
 SHUTTING_DOWN = Reply(421, "4.3.2", ("Shutting down, try again shortly",), closes=True)
 IDLE_TIMEOUT = Reply(421, "4.4.2", ("Idle for too long, closing",), closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
+TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed logins, closing",), closes=True)
 INTERNAL_TROUBLE = Reply(421, "4.3.0", ("Internal trouble, closing; try again later",), closes=True)
+LOGIN_TROUBLE = Reply(454, "4.7.0", ("Cannot check the login now, try again later",))
 TEMPORARY_TROUBLE = Reply(451, "4.3.0", ("Temporary trouble on this server, try again later",))
 CLAIM_PENDING = Reply(450, "4.7.1", ("This domain is not verified here yet, try again later",))
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients in one transaction",))
 
 SYNTAX_ERROR = Reply(500, "5.5.2", ("Syntax error",))
+LOGIN_TOO_LONG = Reply(500, "5.5.6", ("Authentication line too long",))
+BAD_BASE64 = Reply(501, "5.5.2", ("Cannot decode this base64",))
+BAD_LOGIN = Reply(501, "5.5.2", ("This is no answer of the mechanism",))
+LOGIN_CANCELLED = Reply(501, "5.7.0", ("Authentication cancelled",))
+UNKNOWN_MECHANISM = Reply(504, "5.5.4", ("Mechanism not supported",))
 LINE_TOO_LONG = Reply(500, "5.5.2", ("Command line too long",))
 UNKNOWN_COMMAND = Reply(500, "5.5.1", ("Command not recognised",))
 BAD_ARGUMENTS = Reply(501, "5.5.4", ("Syntax error in arguments",))
@@ -36,6 +44,11 @@ BAD_RECIPIENT_SYNTAX = Reply(501, "5.1.3", ("Bad recipient address syntax",))
 NON_ASCII_ADDRESS = Reply(553, "5.6.7", ("Non-ASCII addresses are not supported here",))
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("Parameter not recognised or not implemented",))
 
+LOGIN_FIRST = Reply(530, "5.7.0", ("Authentication required",))
+STARTTLS_FIRST = Reply(530, "5.7.0", ("TLS is required first",))
+LOGIN_REFUSED = Reply(535, "5.7.8", ("User name or password not accepted",))
+ALREADY_LOGGED_IN = Reply(503, "5.5.1", ("Already logged in",))
+SENDER_NOT_PERMITTED = Reply(553, "5.7.1", ("Not permitted to send as this address",))
 NO_SUCH_USER = Reply(550, "5.1.1", ("No such user here",))
 MAILBOX_DISABLED = Reply(550, "5.2.1", ("This mailbox does not accept messages",))
 BARE_NEWLINE = Reply(550, "5.5.2", ("Message contains a bare CR or LF",))
@@ -53,6 +66,11 @@ def greeting(hostname: str) -> Reply:
 def hello(hostname: str, keywords: tuple[str, ...] = ()) -> Reply:
     """Return the 250 to HELO (no keywords) or EHLO (RFC 5321 §4.1.1.1); neither has an enhanced code."""
     return Reply(250, None, (hostname, *keywords))
+
+
+def challenge(text: str) -> Reply:
+    """Return the 334 of RFC 4954 §4: a question in base64."""
+    return Reply(334, None, (text,))
 
 
 def queued(printed_id: str) -> Reply:

@@ -13,7 +13,8 @@ from mtad.model import replies
 from mtad.model.address import Address
 from mtad.model.reply import Reply
 from mtad.model.text import shown
-from mtad.smtp import extensions, grammar
+from mtad.smtp import extensions, grammar, sasl
+from mtad.smtp.sasl import Authenticate, Challenge
 from mtad.smtp.states import Command
 
 
@@ -38,11 +39,15 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class MailFrom:
-    """MAIL: `size` is what SIZE= declared, in octets, within the limit; `body` the value of BODY=."""
+    """MAIL: `size` is what SIZE= declared, in octets, within the limit; `body` the value of BODY=.
+
+    `auth` tells that it had an AUTH= (RFC 4954 §5), which nobody here is trusted to vouch with.
+    """
 
     reverse_path: Address | None
     size: int | None
     body: str | None
+    auth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ class Answered:
     error: bool
 
 
-Event = Hello | MailFrom | RcptTo | Data | Content | EndOfData | StartTls | Reset | Quit | Answered
+Event = Hello | MailFrom | RcptTo | Data | Content | EndOfData | StartTls | Authenticate | Reset | Quit | Answered
 
 # RFC 5321 §4.1.4: room for any domain (§4.5.3.1.2); what a name is worth is for policy to say.
 _NAME_OCTETS = grammar.DOMAIN_OCTETS
@@ -115,7 +120,7 @@ def _mail(argument: bytes, hostname: str) -> Event:
     parameters = extensions.mail_parameters(path.rest)
     if isinstance(parameters, Reply):
         return Answered(parameters, error=True)
-    return MailFrom(path.address, parameters.size, parameters.body)
+    return MailFrom(path.address, parameters.size, parameters.body, parameters.auth)
 
 
 def _rcpt(argument: bytes, hostname: str) -> Event:
@@ -135,12 +140,17 @@ def _alone(event: Event) -> Callable[[bytes, str], Event]:
     return lambda argument, hostname: Answered(replies.BAD_ARGUMENTS, error=True) if argument else event
 
 
+def proven(step: sasl.Step) -> Authenticate | Challenge | Answered:
+    """Return what a step of AUTH's exchange means to the session."""
+    return Answered(step, error=True) if isinstance(step, Reply) else step
+
+
 def _vrfy(argument: bytes, hostname: str) -> Event:
     # RFC 5321 §7.3: nobody is told which addresses exist.
     return Answered(replies.VRFY_CANNOT, error=False) if argument else Answered(replies.BAD_ARGUMENTS, error=True)
 
 
-VERBS: dict[bytes, tuple[Command, Callable[[bytes, str], Event]]] = {
+VERBS: dict[bytes, tuple[Command, Callable[[bytes, str], Event | Challenge]]] = {
     b"EHLO": (Command.HELLO, lambda argument, hostname: _hello(argument, extended=True)),
     b"HELO": (Command.HELLO, lambda argument, hostname: _hello(argument, extended=False)),
     b"MAIL": (Command.MAIL, _mail),
@@ -153,6 +163,6 @@ VERBS: dict[bytes, tuple[Command, Callable[[bytes, str], Event]]] = {
     b"VRFY": (Command.ASIDE, _vrfy),
     b"EXPN": (Command.ASIDE, lambda argument, hostname: Answered(replies.NOT_IMPLEMENTED, error=True)),
     b"HELP": (Command.ASIDE, lambda argument, hostname: Answered(replies.NOT_IMPLEMENTED, error=True)),
-    b"AUTH": (Command.ASIDE, lambda argument, hostname: Answered(replies.NOT_IMPLEMENTED, error=True)),
+    b"AUTH": (Command.AUTH, lambda argument, hostname: proven(sasl.begin(argument))),
 }
 """By verb: what it means to the session, and the parser of its argument, which is also told our hostname."""

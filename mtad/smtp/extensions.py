@@ -5,6 +5,7 @@
     8BITMIME             RFC 6152
     ENHANCEDSTATUSCODES  RFC 2034
     STARTTLS             RFC 3207
+    AUTH mechanism…      RFC 4954, where the session may log in
 
 RCPT has no parameters yet. A parameter nobody offered is 555 (RFC 5321 §4.1.1.11); one that is malformed, or given
 twice, is 501. Whether a declared size is acceptable is not decided here.
@@ -20,24 +21,34 @@ from mtad.model.reply import Reply
 _PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~]++))?")
 # size-value = 1*20DIGIT (RFC 1870 §4)
 _SIZE = re.compile(rb"[0-9]{1,20}")
+# xtext = *( xchar / hexchar ) (RFC 3461 §4)
+_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")
 _BODIES = {b"7BIT": "7BIT", b"8BITMIME": "8BITMIME"}
 
 
 @dataclass(frozen=True, slots=True)
 class MailParameters:
-    """What MAIL declared: `size` in octets (RFC 1870 §5), `body` 7BIT or 8BITMIME; None where it said nothing."""
+    """What MAIL declared: `size` in octets (RFC 1870 §5), `body` 7BIT or 8BITMIME; None where it said nothing.
+
+    `auth` tells that it had an AUTH= (RFC 4954 §5), whose value is of no use here.
+    """
 
     size: int | None = None
     body: str | None = None
+    auth: bool = False
 
 
 _NONE = MailParameters()
 
 
-def keywords(max_message_size: int, starttls: bool) -> tuple[str, ...]:
+def keywords(max_message_size: int, starttls: bool, mechanisms: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the EHLO keywords of a server that takes messages of `max_message_size` octets."""
-    offered = ("PIPELINING", f"SIZE {max_message_size}", "8BITMIME", "ENHANCEDSTATUSCODES")
-    return (*offered, "STARTTLS") if starttls else offered
+    offered = ["PIPELINING", f"SIZE {max_message_size}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    if starttls:
+        offered.append("STARTTLS")
+    if mechanisms:
+        offered.append(f"AUTH {' '.join(mechanisms)}")
+    return tuple(offered)
 
 
 def mail_parameters(octets: bytes) -> MailParameters | Reply:
@@ -52,8 +63,10 @@ def mail_parameters(octets: bytes) -> MailParameters | Reply:
             parameters = replace(parameters, size=int(value))
         elif keyword == b"BODY" and parameters.body is None and value.upper() in _BODIES:
             parameters = replace(parameters, body=_BODIES[value.upper()])
+        elif keyword == b"AUTH" and not parameters.auth and _XTEXT.fullmatch(value):
+            parameters = replace(parameters, auth=True)
         else:
-            return replies.BAD_ARGUMENTS if keyword in (b"SIZE", b"BODY") else replies.UNKNOWN_PARAMETER
+            return replies.BAD_ARGUMENTS if keyword in (b"SIZE", b"BODY", b"AUTH") else replies.UNKNOWN_PARAMETER
     return parameters
 
 

@@ -30,30 +30,30 @@ class Arrived:
         self._octets = self._octets[self._position :] + data
         self._position = 0
 
-    def line(self) -> bytes | Reply | None:
+    def line(self, most_octets: int = LINE_OCTETS) -> bytes | Reply | None:
         """Return the next command line without CRLF, the reply to one that is not fit, or None: more must arrive.
 
-        A line over `LINE_OCTETS` is answered once, as soon as that is known; its rest is dropped as it arrives.
+        A line over `most_octets` is answered once, as soon as that is known; its rest is dropped as it arrives.
         """
         start = self._position
         end = self._octets.find(b"\n", start) + 1
         if not end:
-            return self._unfinished()
+            return self._unfinished(most_octets)
         self._position = end
         line = self._octets[start:end]
         follows_crlf, self._after_crlf = self._after_crlf, line.endswith(b"\r\n")
         if self._overlong:
             self._overlong = False
-            return self.line()
-        if len(line) > LINE_OCTETS:
+            return self.line(most_octets)
+        if len(line) > most_octets:
             return replies.LINE_TOO_LONG
         if not follows_crlf or line.find(b"\r") != len(line) - 2:
             return replies.SYNTAX_ERROR
         return line[:-2]
 
-    def _unfinished(self) -> Reply | None:
+    def _unfinished(self, most_octets: int) -> Reply | None:
         answered = self._overlong
-        if not answered and len(self) < LINE_OCTETS:
+        if not answered and len(self) < most_octets:
             return None
         self._overlong = True
         # The last octet may be the CR of the line's end.

@@ -11,24 +11,45 @@ the peer while `buffered_octets` is large.
 
 from mtad.model import replies
 from mtad.model.reply import Reply
-from mtad.smtp import extensions, states, timeouts
-from mtad.smtp.commands import NEED_DATA, PAUSED, VERBS, Answered, Content, EndOfData, Event, Hello, MailFrom, Signal
+from mtad.smtp import extensions, sasl, states, timeouts
+from mtad.smtp.commands import (
+    NEED_DATA,
+    PAUSED,
+    VERBS,
+    Answered,
+    Content,
+    EndOfData,
+    Event,
+    Hello,
+    MailFrom,
+    Signal,
+    proven,
+)
 from mtad.smtp.data import DataDecoder
-from mtad.smtp.lines import Arrived
+from mtad.smtp.lines import LINE_OCTETS, Arrived
+from mtad.smtp.sasl import Authenticate, Challenge, Login
 from mtad.smtp.states import Command, State
 
 _DEAF = (State.SECURING, State.CLOSED)
 # A pipelining peer sends RCPT and DATA before it can know that what they build on was refused (RFC 2920 §3.1).
 _NO_FAULT = (replies.MAIL_FIRST, replies.NO_RECIPIENTS)
+MAX_FAILED_LOGINS = 3
 
 
 class Conversation:
-    """One session. `max_message_size` is in octets; `starttls` says whether TLS can be started."""
+    """One session. `max_message_size` is in octets; `starttls` says whether TLS can be started.
 
-    def __init__(self, *, hostname: str, max_message_size: int, starttls: bool) -> None:
+    `login` says how the peer may log in; None: not at all, and MAIL needs no login.
+    """
+
+    def __init__(self, *, hostname: str, max_message_size: int, starttls: bool, login: Login | None = None) -> None:
         self._hostname = hostname
         self._max_message_size = max_message_size
         self._starttls = starttls
+        self._login = login
+        self._challenge: Challenge | None = None
+        self._authenticated = False
+        self._failed_logins = 0
         self._state = State.CONNECTED
         self._owed: tuple[Command, Event] | None = None
         self._arrived = Arrived()
@@ -46,6 +67,11 @@ class Conversation:
     def tls(self) -> bool:
         """Whether the session is under TLS."""
         return self._tls
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the peer logged in (RFC 4954 §6); only TLS that begins makes that forgotten."""
+        return self._authenticated
 
     @property
     def error_count(self) -> int:
@@ -77,10 +103,10 @@ class Conversation:
             return PAUSED
         if self._state is State.DATA:
             return self._read_content()
-        line = self._arrived.line()
+        line = self._arrived.line(LINE_OCTETS if self._login is None else sasl.LINE_OCTETS)
         if line is None:
             return NEED_DATA
-        command, event = self._unfit(line) if isinstance(line, Reply) else self._read_command(line)
+        command, event = self._read(line)
         if isinstance(event, Answered) and event.error:
             self._error_count += 1
         self._owed = command, event
@@ -107,7 +133,10 @@ class Conversation:
             raise RuntimeError("no reply to EHLO or HELO is owed")
         if not self._owed[1].extended:
             return replies.hello(self._hostname)
-        offered = extensions.keywords(self._max_message_size, self._starttls and not self._tls)
+        may_log_in = self._login is not None and self._login_refusal(self._login) is None
+        offered = extensions.keywords(
+            self._max_message_size, self._starttls and not self._tls, sasl.MECHANISMS if may_log_in else ()
+        )
         return replies.hello(self._hostname, offered)
 
     def tls_started(self) -> None:
@@ -120,7 +149,24 @@ class Conversation:
         self._state = states.after(self._state, Command.SECURED)
         self._arrived = Arrived()
         self._esmtp = False
+        self._authenticated = False
         self._tls = True
+
+    def _read(self, line: bytes | Reply) -> tuple[Command, Event]:
+        challenge, self._challenge = self._challenge, None
+        if challenge is None:
+            return self._unfit(line) if isinstance(line, Reply) else self._read_command(line)
+        if isinstance(line, Reply):
+            reply = replies.LOGIN_TOO_LONG if line is replies.LINE_TOO_LONG else line
+            return Command.PROOF, Answered(reply, error=True)
+        return self._prove(proven(challenge.answered(line)), Command.ASIDE)
+
+    def _prove(self, step: Authenticate | Challenge | Answered, asking: Command) -> tuple[Command, Event]:
+        """Go on with AUTH's exchange; `asking` is what another question moves the session by."""
+        if not isinstance(step, Challenge):
+            return Command.PROOF, step
+        self._challenge = step
+        return asking, Answered(step.reply, error=False)
 
     def _unfit(self, reply: Reply) -> tuple[Command, Event]:
         return Command.ASIDE, Answered(reply, error=reply not in _NO_FAULT)
@@ -128,6 +174,8 @@ class Conversation:
     def _read_command(self, line: bytes) -> tuple[Command, Event]:
         # Trailing white space is tolerated (RFC 5321 §4.1.1).
         verb, _, argument = line.rstrip(b" \t").partition(b" ")
+        if len(line) + 2 > LINE_OCTETS and verb.upper() != b"AUTH":
+            return self._unfit(replies.LINE_TOO_LONG)
         known = VERBS.get(verb.upper())
         if known is None:
             return self._unfit(replies.UNKNOWN_COMMAND if verb else replies.SYNTAX_ERROR)
@@ -136,16 +184,41 @@ class Conversation:
         if refusal is not None:
             return self._unfit(refusal)
         event = parse(argument.lstrip(b" "), self._hostname)
-        if isinstance(event, MailFrom) and event.size is not None and event.size > self._max_message_size:
-            return Command.ASIDE, Answered(replies.TOO_LARGE, error=False)
+        if isinstance(event, Authenticate | Challenge):
+            return self._prove(event, command)
+        if isinstance(event, MailFrom):
+            event = self._fitting(event)
         return Command.ASIDE if isinstance(event, Answered) else command, event
+
+    def _fitting(self, event: MailFrom) -> MailFrom | Answered:
+        if event.auth and self._login is None:
+            return Answered(replies.UNKNOWN_PARAMETER, error=True)
+        if event.size is not None and event.size > self._max_message_size:
+            return Answered(replies.TOO_LARGE, error=False)
+        return event
 
     def _refusal(self, command: Command) -> Reply | None:
         if command is Command.STARTTLS and not self._starttls:
             return replies.NOT_IMPLEMENTED
         if command is Command.STARTTLS and self._tls:
             return replies.BAD_SEQUENCE
-        return states.refusal(self._state, command)
+        if command is Command.AUTH and self._login is None:
+            return replies.NOT_IMPLEMENTED
+        refusal = states.refusal(self._state, command)
+        if refusal is None and self._login is not None:
+            if command is Command.AUTH:
+                return self._login_refusal(self._login)
+            if command is Command.MAIL and self._login.required and not self._authenticated:
+                return self._login_refusal(self._login) or replies.LOGIN_FIRST
+        return refusal
+
+    def _login_refusal(self, login: Login) -> Reply | None:
+        """Return why the peer may not log in now, None when it may."""
+        if self._authenticated:
+            return replies.ALREADY_LOGGED_IN
+        if self._failed_logins >= MAX_FAILED_LOGINS:
+            return replies.TOO_MANY_LOGINS
+        return replies.STARTTLS_FIRST if login.needs_tls and not self._tls else None
 
     def _read_content(self) -> Event | Signal:
         content = self._decoder.feed(self._arrived.take())
@@ -159,7 +232,10 @@ class Conversation:
         return event
 
     def _move(self, command: Command, event: Event, reply: Reply) -> None:
-        if not reply.positive and command is not Command.END:
+        if isinstance(event, Authenticate):
+            self._authenticated = reply.positive
+            self._failed_logins += reply.permanent
+        if not reply.positive and command not in (Command.END, Command.PROOF):
             return
         self._state = states.after(self._state, command)
         if isinstance(event, Hello):

@@ -2,20 +2,23 @@
 
 A command moves the session only once its reply is positive; the end of data moves it whatever the reply, because the
 transaction is over either way (RFC 5321 §4.1.1.4). A pair the table lacks is refused and moves nothing
-(RFC 5321 §4.1.4). `ASIDE` stands for NOOP, VRFY, EXPN, HELP and AUTH, which are answered and change nothing.
+(RFC 5321 §4.1.4). `ASIDE` stands for NOOP, VRFY, EXPN and HELP, which are answered and change nothing, and for a line
+of AUTH's exchange that is answered with another question. `PROOF` ends that exchange, and so does any answer to it.
 
-    state      HELLO  MAIL  RCPT  DATA  END    STARTTLS  SECURED    RSET       ASIDE      QUIT
-    connected  ready  -     -     -     -      -         connected  connected  connected  closed
-    ready      ready  mail  -     -     -      securing  -          ready      ready      closed
-    mail       ready  -     rcpt  -     -      -         -          ready      mail       closed
-    rcpt       ready  -     rcpt  data  -      -         -          ready      rcpt       closed
-    data       -      -     -     -     ready  -         -          -          -          -
-    securing   -      -     -     -     -      -         connected  -          -          -
-    closed     -      -     -     -     -      -         -          -          -          -
+    state      HELLO  MAIL  RCPT  DATA  END    STARTTLS  SECURED    AUTH     PROOF  RSET       ASIDE      QUIT
+    connected  ready  -     -     -     -      -         connected  -        -      connected  connected  closed
+    ready      ready  mail  -     -     -      securing  -          proving  ready  ready      ready      closed
+    proving    -      -     -     -     -      -         -          -        ready  -          proving    -
+    mail       ready  -     rcpt  -     -      -         -          -        -      ready      mail       closed
+    rcpt       ready  -     rcpt  data  -      -         -          -        -      ready      rcpt       closed
+    data       -      -     -     -     ready  -         -          -        -      -          -          -
+    securing   -      -     -     -     -      -         connected  -        -      -          -          -
+    closed     -      -     -     -     -      -         -          -        -      -          -          -
 
-`connected`: greeted, or TLS just began; `ready`: the peer said its name; `mail`: a transaction is open; `rcpt`: it has
-an accepted recipient; `data`: content is being read; `securing`: 220 to STARTTLS was sent, nothing is read until TLS
-began; `closed`: a closing reply was sent, nothing is read any more.
+`connected`: greeted, or TLS just began; `ready`: the peer said its name; `proving`: a question of AUTH was asked, the
+next line is its answer and no command; `mail`: a transaction is open; `rcpt`: it has an accepted recipient; `data`:
+content is being read; `securing`: 220 to STARTTLS was sent, nothing is read until TLS began; `closed`: a closing reply
+was sent, nothing is read any more.
 """
 
 from enum import Enum
@@ -29,6 +32,7 @@ class State(Enum):
 
     CONNECTED = "connected"
     READY = "ready"
+    PROVING = "proving"
     MAIL = "mail"
     RCPT = "rcpt"
     DATA = "data"
@@ -37,7 +41,10 @@ class State(Enum):
 
 
 class Command(Enum):
-    """What can move a session. END is the end of data, SECURED the start of TLS; neither is a line of the peer."""
+    """What can move a session.
+
+    END is the end of data, SECURED the start of TLS, PROOF the end of AUTH's exchange; none is a command of the peer.
+    """
 
     HELLO = "HELLO"
     MAIL = "MAIL"
@@ -46,6 +53,8 @@ class Command(Enum):
     END = "END"
     STARTTLS = "STARTTLS"
     SECURED = "SECURED"
+    AUTH = "AUTH"
+    PROOF = "PROOF"
     RSET = "RSET"
     ASIDE = "ASIDE"
     QUIT = "QUIT"
@@ -63,10 +72,13 @@ MOVES: dict[State, dict[Command, State]] = {
         Command.HELLO: State.READY,
         Command.MAIL: State.MAIL,
         Command.STARTTLS: State.SECURING,
+        Command.AUTH: State.PROVING,
+        Command.PROOF: State.READY,
         Command.RSET: State.READY,
         Command.ASIDE: State.READY,
         Command.QUIT: State.CLOSED,
     },
+    State.PROVING: {Command.PROOF: State.READY, Command.ASIDE: State.PROVING},
     State.MAIL: {
         Command.HELLO: State.READY,
         Command.RCPT: State.RCPT,
@@ -94,6 +106,7 @@ _REFUSALS: dict[State, dict[Command, Reply]] = {
         Command.RCPT: replies.HELO_FIRST,
         Command.DATA: replies.HELO_FIRST,
         Command.STARTTLS: replies.HELO_FIRST,
+        Command.AUTH: replies.HELO_FIRST,
     },
     State.READY: {Command.RCPT: replies.MAIL_FIRST, Command.DATA: replies.MAIL_FIRST},
     State.MAIL: {Command.MAIL: replies.NESTED_MAIL, Command.DATA: replies.NO_RECIPIENTS},

@@ -15,9 +15,10 @@ MADE = {
     "hello": replies.hello("m" * 255),
     "hello extended": replies.hello("m" * 255, ("PIPELINING", "SIZE 99999999999999999999")),
     "queued": replies.queued("0" * 13),
+    "challenge": replies.challenge("VXNlcm5hbWU6"),
 }
 # RFC 2034 §4: no enhanced code in the greeting, in the reply to HELO and EHLO, and in 3yz.
-BARE = {"greeting", "hello", "hello extended", "START_DATA"}
+BARE = {"greeting", "hello", "hello extended", "START_DATA", "challenge"}
 # RFC 5321 §4.5.3.1.5
 LINE_OCTETS = 512
 

@@ -23,6 +23,8 @@ from mtad.smtp.commands import (
     StartTls,
 )
 from mtad.smtp.lines import LINE_OCTETS
+from mtad.smtp.sasl import LINE_OCTETS as PROOF_OCTETS
+from mtad.smtp.sasl import Authenticate, Login
 from mtad.smtp.server import Conversation
 
 ALICE = Address("alice", "acme.example")
@@ -62,6 +64,14 @@ def run(talk: Conversation, data: bytes) -> tuple[list[Event], bytes]:
             sent += talk.reply(reply_to(talk, event))
     assert event is NEED_DATA
     return events, sent
+
+
+def logging_in(*, required: bool = True, needs_tls: bool = False) -> Conversation:
+    """Return a session that may log in, greeted."""
+    login = Login(required=required, needs_tls=needs_tls)
+    talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=True, login=login)
+    run(talk, b"EHLO c.example\r\n")
+    return talk
 
 
 def wrong(reply: Reply) -> Answered:
@@ -374,3 +384,120 @@ class HostileTest(SynchronousTestCase):
         self.assertEqual(
             sum(event == Data() for event in events), sum(line[:3] == b"354" for line in sent.splitlines())
         )
+
+
+PLAIN = b"AUTH PLAIN AGFubkBhAHNlY3JldA==\r\n"
+ANN = Authenticate("PLAIN", "ann@a", b"secret")
+
+
+class LoginTest(SynchronousTestCase):
+    def answered(self, talk: Conversation, data: bytes, *answers: Reply) -> bytes:
+        """Send octets, answer each event that is no Answered with the next of `answers`, return what was sent."""
+        talk.receive_data(data)
+        sent = b""
+        ours = iter(answers)
+        while (event := talk.next_event()) is not NEED_DATA:
+            sent += talk.reply(event.reply if isinstance(event, Answered) else next(ours))
+        return sent
+
+    def test_it_is_offered_where_it_may_be_used(self) -> None:
+        for talk, offered in (
+            (logging_in(), True),
+            (logging_in(needs_tls=True), False),
+            (conversation(), False),
+        ):
+            _, sent = run(talk, b"EHLO c.example\r\n")
+            self.assertEqual(b"250 AUTH PLAIN LOGIN\r\n" in sent, offered, sent)
+
+    def test_both_mechanisms_with_and_without_an_initial_response(self) -> None:
+        for data, questions in (
+            (PLAIN, b""),
+            (b"auth plain\r\nAGFubkBhAHNlY3JldA==\r\n", b"334 \r\n"),
+            (b"AUTH LOGIN\r\nYW5uQGE=\r\nc2VjcmV0\r\n", b"334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n"),
+            (b"AUTH login YW5uQGE=\r\nc2VjcmV0\r\n", b"334 UGFzc3dvcmQ6\r\n"),
+        ):
+            talk = logging_in()
+            talk.receive_data(data)
+            sent = b""
+            while isinstance(event := talk.next_event(), Answered):
+                sent += talk.reply(event.reply)
+            assert isinstance(event, Authenticate)
+            self.assertEqual((event.authcid, event.password, event.authzid), ("ann@a", b"secret", ""))
+            self.assertEqual(sent, questions)
+            self.assertIs(talk.next_event(), PAUSED)
+            self.assertFalse(talk.authenticated)
+            talk.reply(replies.LOGGED_IN)
+            self.assertTrue(talk.authenticated)
+
+    def test_mail_waits_for_the_login(self) -> None:
+        talk = logging_in()
+        events, _ = run(talk, b"MAIL FROM:<>\r\n")
+        self.assertEqual(events, [wrong(replies.LOGIN_FIRST)])
+        self.answered(talk, PLAIN, replies.LOGGED_IN)
+        events, _ = run(talk, b"EHLO c.example\r\nRSET\r\nMAIL FROM:<> AUTH=<>\r\n")
+        self.assertEqual(events[2], MailFrom(None, None, None, auth=True))
+
+    def test_who_need_not_log_in_may(self) -> None:
+        events, _ = run(logging_in(required=False), b"MAIL FROM:<>\r\n")
+        self.assertEqual(events, [MailFrom(None, None, None)])
+        self.answered(logging_in(required=False), PLAIN, replies.LOGGED_IN)
+
+    def test_tls_comes_first_and_makes_all_forgotten(self) -> None:
+        talk = logging_in(needs_tls=True)
+        events, _ = run(talk, PLAIN + b"AUTH LOGIN\r\nMAIL FROM:<>\r\nSTARTTLS\r\n")
+        self.assertEqual(events, [wrong(replies.STARTTLS_FIRST)] * 3 + [StartTls()])
+        talk.tls_started()
+        _, sent = run(talk, b"EHLO c.example\r\n")
+        self.assertIn(b"250 AUTH PLAIN LOGIN", sent)
+        talk = logging_in()
+        self.answered(talk, PLAIN, replies.LOGGED_IN)
+        self.answered(talk, b"STARTTLS\r\n", replies.STARTTLS_READY)
+        talk.tls_started()
+        self.assertFalse(talk.authenticated)
+
+    def test_a_login_is_had_once_and_not_within_a_transaction(self) -> None:
+        talk = logging_in()
+        self.answered(talk, PLAIN, replies.LOGGED_IN)
+        events, sent = run(talk, b"EHLO c.example\r\n" + PLAIN)
+        self.assertEqual(events[1:], [wrong(replies.ALREADY_LOGGED_IN)])
+        self.assertNotIn(b"AUTH", sent)
+        talk = logging_in(required=False)
+        events, _ = run(talk, b"MAIL FROM:<>\r\n" + PLAIN)
+        self.assertEqual(events[1:], [wrong(replies.BAD_SEQUENCE)])
+
+    def test_three_failures_and_no_more(self) -> None:
+        talk = logging_in()
+        sent = self.answered(talk, PLAIN * 2, replies.LOGIN_REFUSED, replies.LOGIN_TROUBLE)
+        sent += self.answered(talk, PLAIN * 2, replies.LOGIN_REFUSED, replies.LOGIN_REFUSED)
+        self.assertEqual([line[:3] for line in sent.splitlines()], [b"535", b"454", b"535", b"535"])
+        self.assertTrue(self.answered(talk, PLAIN + b"NOOP\r\n").startswith(b"421 4.7.0 "))
+        self.assertEqual(talk.buffered_octets, 0)
+
+    def test_what_ends_an_exchange_without_a_claim(self) -> None:
+        for line, reply in (
+            (b"*", replies.LOGIN_CANCELLED),
+            (b"AGEAYg", replies.BAD_BASE64),
+            (b"AGEAYg==x", replies.BAD_BASE64),
+            (b" AGEAYg==", replies.BAD_BASE64),
+            (b"", replies.BAD_LOGIN),
+            (b"x" * (PROOF_OCTETS - 1), replies.LOGIN_TOO_LONG),
+            (b"AGEA\nYg==", replies.SYNTAX_ERROR),
+        ):
+            talk = logging_in()
+            events, _ = run(talk, b"AUTH PLAIN\r\n" + line + b"\r\nNOOP\r\n")
+            self.assertEqual(events[1:2], [wrong(reply)], line[:20])
+            self.assertIn(Answered(replies.OK, error=False), run(talk, b"NOOP\r\n")[0])
+
+    def test_a_long_line_is_for_the_exchange_only(self) -> None:
+        filler = b"A" * (PROOF_OCTETS - 14)
+        events, _ = run(logging_in(), b"AUTH PLAIN " + filler + b"\r\nNOOP " + filler + b"\r\n")
+        self.assertEqual(events, [wrong(replies.BAD_BASE64), wrong(replies.LINE_TOO_LONG)])
+
+    def test_the_parameter_of_mail_is_for_those_who_may_log_in(self) -> None:
+        for octets in (b"MAIL FROM:<> AUTH=<>\r\n", b"MAIL FROM:<> AUTH=e+3Dmc2@example.com\r\n"):
+            self.assertEqual(run(logging_in(required=False), octets)[0], [MailFrom(None, None, None, auth=True)])
+            talk = conversation()
+            self.assertEqual(run(talk, b"EHLO c.example\r\n" + octets)[0][1:], [wrong(replies.UNKNOWN_PARAMETER)])
+        for octets in (b"AUTH=", b"AUTH", b"AUTH=+3d", b"AUTH=<> AUTH=<>"):
+            events, _ = run(logging_in(required=False), b"MAIL FROM:<> " + octets + b"\r\n")
+            self.assertEqual(events, [wrong(replies.BAD_ARGUMENTS)], octets)

@@ -8,6 +8,7 @@ from mtad.model import replies
 from mtad.model.reply import Reply
 from mtad.smtp import states
 from mtad.smtp.commands import NEED_DATA, Answered, Content, Data, Event, Hello
+from mtad.smtp.sasl import Authenticate, Login
 from mtad.smtp.server import Conversation
 from mtad.smtp.states import Command, State
 
@@ -18,6 +19,8 @@ ARGUMENTS = {
     Command.DATA: b"DATA\r\n",
     Command.END: b"x\r\n.\r\n",
     Command.STARTTLS: b"STARTTLS\r\n",
+    Command.AUTH: b"AUTH PLAIN\r\n",
+    Command.PROOF: b"AGEAYg==\r\n",
     Command.RSET: b"RSET\r\n",
     Command.ASIDE: b"NOOP\r\n",
     Command.QUIT: b"QUIT\r\n",
@@ -26,18 +29,20 @@ ARGUMENTS = {
 WAYS: dict[State, tuple[Command, ...]] = {
     State.CONNECTED: (),
     State.READY: (Command.HELLO,),
+    State.PROVING: (Command.HELLO, Command.AUTH),
     State.MAIL: (Command.HELLO, Command.MAIL),
     State.RCPT: (Command.HELLO, Command.MAIL, Command.RCPT),
     State.DATA: (Command.HELLO, Command.MAIL, Command.RCPT, Command.DATA),
     State.SECURING: (Command.HELLO, Command.STARTTLS),
     State.CLOSED: (Command.QUIT,),
 }
-LINES = tuple(command for command in ARGUMENTS if command is not Command.END)
+LINES = tuple(command for command in ARGUMENTS if command not in (Command.END, Command.PROOF))
 YES = {Command.DATA: replies.START_DATA, Command.STARTTLS: replies.STARTTLS_READY, Command.QUIT: replies.BYE}
 
 
 def conversation() -> Conversation:
-    return Conversation(hostname="mx.example", max_message_size=1000, starttls=True)
+    login = Login(required=False, needs_tls=False)
+    return Conversation(hostname="mx.example", max_message_size=1000, starttls=True, login=login)
 
 
 def say(talk: Conversation, command: Command) -> Event:
@@ -109,6 +114,8 @@ class WalkTest(SynchronousTestCase):
         elif expected in (State.SECURING, State.CLOSED):
             talk.receive_data(b"NOOP\r\n")
             self.assertEqual((talk.next_event(), talk.buffered_octets), (NEED_DATA, 0), way)
+        elif expected is State.PROVING:
+            self.assertIsInstance(say(talk, Command.PROOF), Authenticate, way)
         else:
             refusal = states.refusal(expected, Command.DATA)
             answer = refused(refusal) if refusal else Data()
@@ -117,7 +124,7 @@ class WalkTest(SynchronousTestCase):
     def test_every_pair_on_the_wire(self) -> None:
         for state, way in WAYS.items():
             self.assert_state(walked(way), state, way)
-            if state in (State.DATA, State.SECURING, State.CLOSED):
+            if state in (State.PROVING, State.DATA, State.SECURING, State.CLOSED):
                 continue
             for command in LINES:
                 talk = walked(way)
@@ -131,7 +138,7 @@ class WalkTest(SynchronousTestCase):
     def test_a_refused_command_moves_nothing(self) -> None:
         for state in (State.CONNECTED, State.READY, State.MAIL, State.RCPT):
             for command in LINES:
-                if command is Command.ASIDE or states.refusal(state, command):
+                if command in (Command.ASIDE, Command.AUTH) or states.refusal(state, command):
                     continue
                 for no in (replies.TEMPORARY_TROUBLE, replies.RELAY_DENIED):
                     talk = walked(WAYS[state])
@@ -146,18 +153,28 @@ class WalkTest(SynchronousTestCase):
             talk.reply(reply)
             self.assert_state(talk, State.READY, reply)
 
+    def test_a_proof_ends_the_exchange_whatever_the_reply(self) -> None:
+        for reply in (replies.LOGGED_IN, replies.LOGIN_TROUBLE, replies.LOGIN_REFUSED):
+            talk = walked(WAYS[State.PROVING])
+            say(talk, Command.PROOF)
+            talk.reply(reply)
+            self.assert_state(talk, State.READY, reply)
+
     def test_a_closing_reply_ends_it_anywhere(self) -> None:
         for way in WAYS.values():
             talk = walked(way)
             talk.reply(replies.SHUTTING_DOWN)
             self.assert_state(talk, State.CLOSED, way)
 
-    @given(st.lists(st.tuples(st.sampled_from([*LINES, Command.END]), st.booleans()), max_size=30))
+    @given(st.lists(st.tuples(st.sampled_from([*LINES, Command.END, Command.PROOF]), st.booleans()), max_size=30))
     def test_any_walk(self, steps: list[tuple[Command, bool]]) -> None:
         talk = conversation()
         state = State.CONNECTED
+        authenticated = False
         for command, yes in steps:
-            if (command is Command.END) != (state is State.DATA):
+            if (command is Command.END) != (state is State.DATA) or (command is Command.AUTH and authenticated):
+                continue
+            if (command is Command.PROOF) != (state is State.PROVING):
                 continue
             if state in (State.SECURING, State.CLOSED):
                 break
@@ -171,6 +188,7 @@ class WalkTest(SynchronousTestCase):
                 agree(talk, command, event)
             else:
                 talk.reply(replies.TEMPORARY_TROUBLE)
-            if refusal is None and (yes or command in (Command.END, Command.ASIDE)):
+            authenticated |= yes and command is Command.PROOF
+            if refusal is None and (yes or command in (Command.END, Command.ASIDE, Command.AUTH, Command.PROOF)):
                 state = states.after(state, command)
         self.assert_state(talk, state, steps)
