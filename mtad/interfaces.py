@@ -171,7 +171,10 @@ class IOffload(Interface):
     """Work that would hold the reactor: waits for disks, slow arithmetic."""
 
     def run(work: Callable[..., T], *arguments: object) -> "Deferred[T]":
-        """Run `work(*arguments)` elsewhere, first come first served, and fire with what it returned or raised."""
+        """Run `work(*arguments)` elsewhere, first come first served, and fire with what it returned or raised.
+
+        Elsewhere is another process: a function of a module, plain arguments and results.
+        """
 
 
 class IJournal(Interface):

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random, SystemRandom
 
-from twisted.internet.interfaces import IReactorFromThreads
 
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.metrics import Journal
 from mtad.adapters.network import IReactor as INetworkReactor
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.offload import ThreadedOffload
+from mtad.adapters.offload import IReactor as IOffloadReactor
+from mtad.adapters.offload import ProcessOffload
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.embedded import EmbeddedStores, start
 from mtad.adapters.postgres.migrate import check, migrate
@@ -32,11 +32,11 @@ from mtad.model.errors import InvalidInput
 
 WRITER_CONNECTIONS = 2
 LISTENING_CONNECTIONS = 1
-# Two batches of Maildir writes at once, and one thread for whatever else would hold the reactor.
-OFFLOAD_THREADS = 3
+# Two batches of Maildir writes, two passwords.
+OFFLOAD_THREADS = 4
 
 
-class IReactor(INetworkReactor, IPostgresReactor, IReactorFromThreads):
+class IReactor(INetworkReactor, IPostgresReactor, IOffloadReactor):
     """All that the adapters ask of a reactor."""
 
 
@@ -98,7 +98,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     _make_mail_directory(settings)
     journal = Journal(least=settings.logging.least)
     network = SocketNetwork(reactor)
-    offload = ThreadedOffload(reactor, OFFLOAD_THREADS)
+    offload = ProcessOffload(reactor, OFFLOAD_THREADS)
     random = SystemRandom()
     pool, writer, wakeups = _connections(settings, reactor, stores, journal, random)
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)

@@ -1,111 +1,144 @@
-"""Threads for work that would hold the reactor: waits for disks, slow arithmetic.
+"""Work in a process of its own: for waits on disks beside a busy reactor.
 
-First come first served over a fixed number of threads of its own, so that nothing else (a name lookup, say) stands in
-the way of a delivery. What has ended is handed over in batches: one wake-up of the reactor serves all that ended
-before it turned, at half of what Twisted's ThreadPool costs a job or less (bench/offload.py).
+A thread that comes back from a system call has to wait for the interpreter, and a reactor that makes system calls
+itself takes it back before the thread wakes. So a batch of files written in a thread waits more for the interpreter
+than for the disk (bench/maildir.py). A process has its own: a batch costs the reactor one write and one read.
 
-A thread that returns from a system call must wait until the reactor lets go of the interpreter, by default up to 5 ms
-each time; with `SWITCH_SECONDS` a busy reactor delivers five times as many messages. It touches no database.
+What it may be given is what pickle can carry: a function of a module, plain arguments, a plain result. Should the
+process end, what it was doing fails with Unavailable and another is started. However this process ends, it ends too.
 """
 
+import os
+import pickle
 import sys
-from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mtad.adapters.offload_child import LENGTH, framed
 from mtad.interfaces import IOffload
 from mtad.model.errors import Unavailable
 
 T = TypeVar("T")
 
-SWITCH_SECONDS = 0.0002
+RESTART_SECONDS = 1.0
 
-_Call = Callable[[], None]
+
+class IReactor(IReactorProcess, IReactorTime):
+    """What this module asks of a reactor."""
 
 
 @implementer(IOffload)
-class ThreadedOffload(Service):
-    """`threads` threads while the service runs; what is given to it before waits for the start."""
+class ProcessOffload(Service):
+    """One process with `threads` threads while the service runs; what is given to it before waits for the start."""
 
-    def __init__(self, reactor: IReactorFromThreads, threads: int) -> None:
+    def __init__(self, reactor: IReactor, threads: int) -> None:
         self._reactor = reactor
-        self._thread_count = threads
-        self._threads: list[Thread] = []
-        self._jobs: SimpleQueue[_Call | None] = SimpleQueue()
-        self._ended: deque[_Call] = deque()
-        self._reactor_knows = False
-        self._under_way = 0
-        self._usual_switch_seconds = sys.getswitchinterval()
-        self._stopping: Deferred[None] | None = None
+        self._threads = threads
+        self._number = 0
+        self._waiting: dict[int, Deferred[Any]] = {}
+        self._unsent: list[bytes] = []
+        self._process: IProcessTransport | None = None
+        self._stopped: Deferred[None] | None = None
 
     def run(self, work: Callable[..., T], *arguments: object) -> "Deferred[T]":
-        """Run `work(*arguments)` in a thread; fails with Unavailable once the service was asked to stop."""
-        if self._stopping is not None:
+        """Run `work(*arguments)` there; fails with what pickle says of them, or Unavailable when it ends first."""
+        if self._stopped is not None:
             return fail(Unavailable("offload", "the server is stopping"))
+        self._number += 1
+        try:
+            frame = framed((self._number, work, arguments))
+        except Exception:
+            return fail()
         done: Deferred[T] = Deferred()
-        self._under_way += 1
-        self._jobs.put(lambda: self._perform(done, work, arguments))
+        self._waiting[self._number] = done
+        if self._process is None:
+            self._unsent.append(frame)
+        else:
+            self._process.write(frame)
         return done
 
     def startService(self) -> None:
-        """Start the threads."""
+        """Start the process."""
         Service.startService(self)
-        self._stopping = None
-        self._usual_switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_SECONDS)
-        # Daemons: a process that dies without stopping must not hang on work it will never hear of.
-        self._threads = [
-            Thread(target=self._serve, name=f"offload-{number}", daemon=True) for number in range(self._thread_count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._spawn()
 
     def stopService(self) -> "Deferred[None]":
-        """Take no more work; fire when all that was taken has ended, its results handed over, its threads gone."""
+        """Take no more work; fire when what was taken has ended, and the process with it."""
         Service.stopService(self)
-        self._stopping = Deferred()
-        self._stopping.addCallback(self._dismiss)
-        if not self._under_way:
-            self._stopping.callback(None)
-        return self._stopping
-
-    def _dismiss(self, _: None) -> None:
-        for _thread in self._threads:
-            self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-        sys.setswitchinterval(self._usual_switch_seconds)
-
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-
-    def _perform(self, done: "Deferred[T]", work: Callable[..., T], arguments: tuple[object, ...]) -> None:
-        """Do the work, in a thread, and leave the result for the reactor."""
-        try:
-            result = work(*arguments)
-        except BaseException:
-            failure = Failure()
-            self._ended.append(lambda: done.errback(failure))
+        self._stopped = Deferred()
+        if self._process is None:
+            self._fail_waiting()
+            self._stopped.callback(None)
         else:
-            self._ended.append(lambda: done.callback(result))
-        if not self._reactor_knows:
-            self._reactor_knows = True
-            self._reactor.callFromThread(self._hand_over)
+            # It reads all that is under way before it sees the end.
+            self._process.closeStdin()
+        return self._stopped
 
-    def _hand_over(self) -> None:
-        # Lowered first: what ends from here on wakes the reactor again, so nothing is left lying.
-        self._reactor_knows = False
-        for _ in range(len(self._ended)):
-            self._ended.popleft()()
-            self._under_way -= 1
-        if self._stopping is not None and not self._under_way and not self._stopping.called:
-            self._stopping.callback(None)
+    def answered(self, number: int, result: object, error: Exception | None) -> None:
+        """Hand over what became of a call."""
+        done = self._waiting.pop(number)
+        if error is None:
+            done.callback(result)
+        else:
+            done.errback(error)
+
+    def ended(self) -> None:
+        """Fail what the process will not answer any more, and start another unless it was asked to end."""
+        self._process = None
+        self._fail_waiting()
+        if self._stopped is not None:
+            self._stopped.callback(None)
+        else:
+            self._reactor.callLater(RESTART_SECONDS, self._spawn)
+
+    def _spawn(self) -> None:
+        if self._stopped is not None:
+            return
+        # Of this program's modules, wherever it found them.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = self._reactor.spawnProcess(
+            _Link(self),
+            sys.executable,
+            [sys.executable, "-m", "mtad.adapters.offload_child", str(self._threads)],
+            env=environment,
+            childFDs={0: "w", 1: "r", 2: 2},
+        )
+        self._process.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _fail_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        self._unsent.clear()
+        for done in waiting.values():
+            done.errback(Unavailable("offload", "the process that works for this one ended"))
+
+
+class _Link(ProcessProtocol):
+    """The pipes to one process."""
+
+    def __init__(self, owner: ProcessOffload) -> None:
+        self._owner = owner
+        self._received = bytearray()
+
+    def outReceived(self, data: bytes) -> None:
+        """Take answers, whole ones."""
+        self._received += data
+        while len(self._received) >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(self._received)
+            end = LENGTH.size + length
+            if len(self._received) < end:
+                break
+            answer = pickle.loads(self._received[LENGTH.size : end])  # noqa: S301 - our own child's
+            del self._received[:end]
+            self._owner.answered(*answer)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell the owner; nothing is to come any more."""
+        self._owner.ended()

@@ -1,4 +1,4 @@
-"""The process behind `mtad.adapters.offload_process`: takes calls on descriptor 0, answers on descriptor 1.
+"""The process behind `mtad.adapters.offload`: takes calls on descriptor 0, answers on descriptor 1.
 
     python -m mtad.adapters.offload_child THREADS
 

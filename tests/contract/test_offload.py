@@ -1,16 +1,21 @@
-"""IOffload: work done elsewhere, in order, with its result or its error; threads and twin alike."""
+"""IOffload: work done elsewhere, in order, with its result or its error; the process and the twin alike."""
 
+import os
+import signal
 import sys
 import threading
+from pathlib import Path
 
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - the real one is what is tested
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from mtad.adapters.offload import SWITCH_SECONDS, ThreadedOffload
+from mtad.adapters import offload
+from mtad.adapters.offload import ProcessOffload
 from mtad.interfaces import IOffload
 from mtad.model.errors import Unavailable
+from mtad.outbound import maildir
 from mtad.testing.offload import MemoryOffload
 
 
@@ -32,10 +37,10 @@ class OffloadContract:
         else:
             self.fail("expected a ValueError")
 
-    async def test_begins_first_come_first_served(self) -> None:
-        begun: list[int] = []
-        await gatherResults([self.offload.run(begun.append, number) for number in range(50)])
-        self.assertEqual(begun, list(range(50)))
+    async def test_results_come_first_come_first_served(self) -> None:
+        ended: list[int] = []
+        await gatherResults([self.offload.run(int, str(number)).addCallback(ended.append) for number in range(50)])
+        self.assertEqual(ended, list(range(50)))
 
     async def test_an_error_is_the_failed_works_alone(self) -> None:
         runs = [self.offload.run(int, word) for word in ("1", "x", "3")]
@@ -54,78 +59,101 @@ class MemoryOffloadTest(OffloadContract, TestCase):
         self.offload = MemoryOffload()
 
 
-class ThreadedOffloadTest(OffloadContract, TestCase):
+class ProcessOffloadTest(OffloadContract, TestCase):
+    timeout = 20
+
     def setUp(self) -> None:
-        # With more than one thread work begins in order too, but what it does could be seen out of order.
-        self.offload = ThreadedOffload(real_reactor, 1)
+        self.offload = ProcessOffload(real_reactor, 1)
         self.offload.startService()
-        self.addCleanup(self.offload.stopService)
+        self.addCleanup(lambda: self.offload.stopService() if self.offload.running else None)
 
-    async def test_the_reactor_is_not_held(self) -> None:
-        released = threading.Event()
-        waiting = self.offload.run(released.wait, 5)
-        turned: Deferred[None] = Deferred()
-        real_reactor.callLater(0, turned.callback, None)
-        await turned
-        self.assertFalse(waiting.called)
-        released.set()
-        self.assertTrue(await waiting)
+    async def test_fails_with_what_the_work_raises(self) -> None:
+        error = await self.assertFailure(self.offload.run(os.stat, "/nonexistent"), FileNotFoundError)
+        self.assertEqual(error.filename, "/nonexistent")
 
-    async def test_results_arrive_in_the_reactors_thread(self) -> None:
-        seen: list[threading.Thread] = []
-        working = self.offload.run(threading.current_thread)
-        working.addCallback(lambda thread: seen.extend([thread, threading.current_thread()]))
-        await working
-        self.assertIsNot(seen[0], threading.current_thread())
-        self.assertIs(seen[1], threading.current_thread())
+    async def test_works_elsewhere_and_first_come_first_served(self) -> None:
+        pids = await gatherResults([self.offload.run(os.getpid) for _ in range(3)])
+        self.assertEqual(len(set(pids)), 1)
+        self.assertNotEqual(pids[0], os.getpid())
+        results = await gatherResults([self.offload.run(divmod, number, 7) for number in range(200)])
+        self.assertEqual(results, [divmod(number, 7) for number in range(200)])
 
+    async def test_large_values_go_both_ways(self) -> None:
+        large = b"x" * 3_000_000
+        self.assertEqual(await self.offload.run(bytes.upper, large), b"X" * 3_000_000)
 
-class LifeTest(TestCase):
-    """Starting and stopping."""
+    async def test_what_cannot_be_carried_fails_alone(self) -> None:
+        there = self.offload.run(print, lambda: None)
+        back = self.offload.run(threading.Lock)
+        await self.assertFailure(there, Exception)
+        await self.assertFailure(back, RuntimeError)
+        self.assertEqual(await self.offload.run(int, "7"), 7)
 
-    timeout = 10
+    async def test_what_work_prints_disturbs_nobody(self) -> None:
+        await self.offload.run(exec, "import os; os.write(1, b'\\n')")
+        self.assertEqual(await self.offload.run(int, "7"), 7)
 
-    async def test_as_many_works_run_abreast_as_there_are_threads(self) -> None:
-        offload = ThreadedOffload(real_reactor, 3)
-        offload.startService()
-        all_there = threading.Barrier(3)
-        await gatherResults([offload.run(all_there.wait, 5) for _ in range(3)])
-        await offload.stopService()
+    async def test_signals_for_the_group_leave_it_alone(self) -> None:
+        pid = await self.offload.run(os.getpid)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(pid, signum)
+        self.assertEqual(await self.offload.run(os.getpid), pid)
+
+    async def test_when_it_dies_its_work_fails_and_another_takes_over(self) -> None:
+        self.patch(offload, "RESTART_SECONDS", 0)
+        pid = await self.offload.run(os.getpid)
+        under_way = [self.offload.run(signal.pause), self.offload.run(int, "7")]
+        os.kill(pid, signal.SIGKILL)
+        for work in under_way:
+            await self.assertFailure(work, Unavailable)
+        self.assertNotEqual(await self.offload.run(os.getpid), pid)
+
+    async def test_stopping_waits_for_all_that_was_taken_and_for_the_process(self) -> None:
+        pid = await self.offload.run(os.getpid)
+        done = [self.offload.run(divmod, number, 7) for number in range(20)]
+        await self.offload.stopService()
+        self.assertEqual([self.successResultOf(each) for each in done], [divmod(number, 7) for number in range(20)])
+        self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+        self.failureResultOf(self.offload.run(int, "1"), Unavailable)
 
     async def test_work_given_before_the_start_waits_for_it(self) -> None:
-        offload = ThreadedOffload(real_reactor, 1)
-        working = offload.run(int, "7")
-        offload.startService()
+        early = ProcessOffload(real_reactor, 2)
+        working = early.run(int, "7")
+        early.startService()
         self.assertEqual(await working, 7)
-        await offload.stopService()
+        await early.stopService()
 
-    async def test_stopping_waits_for_all_that_was_taken(self) -> None:
-        offload = ThreadedOffload(real_reactor, 2)
-        offload.startService()
-        released = threading.Event()
-        done: list[int] = []
-        for number in range(5):
-            offload.run(released.wait, 5).addCallback(lambda _, number=number: done.append(number))
-        stopped = offload.stopService()
-        self.assertFalse(stopped.called)
-        released.set()
-        await stopped
-        self.assertEqual(sorted(done), [0, 1, 2, 3, 4])
-        self.assertEqual([thread for thread in threading.enumerate() if thread.name.startswith("offload")], [])
+    async def test_stopped_before_it_started(self) -> None:
+        never = ProcessOffload(real_reactor, 1)
+        working = never.run(int, "7")
+        await never.stopService()
+        self.failureResultOf(working, Unavailable)
 
-    async def test_nothing_is_taken_once_it_stops(self) -> None:
-        offload = ThreadedOffload(real_reactor, 1)
-        offload.startService()
-        await offload.stopService()
-        self.failureResultOf(offload.run(int, "1"), Unavailable)
+    def test_it_ends_with_its_parent(self) -> None:
+        # A parent that is killed closes the pipe as this one does, without a word.
+        read, write = os.pipe()
+        child = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "mtad.adapters.offload_child", "1"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_CLOSE, write)],
+        )
+        os.close(read)
+        os.close(write)
+        self.assertEqual(os.waitpid(child, 0), (child, 0))
 
-    async def test_the_switch_interval_is_given_back(self) -> None:
-        usual = sys.getswitchinterval()
-        offload = ThreadedOffload(real_reactor, 1)
-        offload.startService()
-        self.assertAlmostEqual(sys.getswitchinterval(), SWITCH_SECONDS)
-        await offload.stopService()
-        self.assertAlmostEqual(sys.getswitchinterval(), usual)
+    def test_carries_a_batch_of_files(self) -> "Deferred[None]":
+        root = Path(self.mktemp()).absolute()
+        root.mkdir()
+        files = [
+            maildir.File(str(root), "acme.example/alice", f"{n}", b"A: b\r\n", b"x\r\n", 1, False, True) for n in (1, 2)
+        ]
+
+        def check(written: list[maildir.Written]) -> None:
+            self.assertEqual(written, [maildir.Written()] * 2)
+            self.assertEqual(sorted(os.listdir(root / "acme.example/alice/new")), ["1", "2"])
+
+        return self.offload.run(maildir.write, files).addCallback(check)
 
 
 class MemoryOffloadOrdersTest(SynchronousTestCase):
