@@ -67,8 +67,10 @@ class IQueue(Interface):
         """Write results and events in one transaction; rows whose claim moved on are left as they are.
 
         A message without rows goes, and its content when no other message carries it. Rows settled AGAIN are
-        queued, owned by nobody, with one more attempt and the result's due. Repeating changes nothing. Raises
-        LeaseLost when the owner has no node: then nothing was written.
+        queued, owned by nobody, with one more attempt and the result's due. A settlement's reports are accepted in
+        the same transaction, queued and owned by nobody, when a row that is undelivered went by it. Repeating changes
+        nothing. Raises LeaseLost when the owner has no node: then nothing was written; Unacceptable for a report the
+        database would refuse for its data.
         """
 
     async def release(rows: Sequence[Row], owner: int, now: float) -> None:

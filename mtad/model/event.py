@@ -26,10 +26,13 @@ DEFERRED = "deferred"
 FAILED = "failed"
 HELD = "held"
 TAKEN_OVER = "taken-over"
+REPORTING = "reporting"
+RETRIED = "retried"
+REMOVED = "removed"
 
 NAMED_RECIPIENTS = 20
 
-KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER)
+KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER, REPORTING, RETRIED, REMOVED)
 
 
 def freed_event(at: float, recipients: list[str], held: bool) -> Event:

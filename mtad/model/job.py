@@ -6,7 +6,7 @@ from enum import Enum
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
 from mtad.model.event import Event
-from mtad.model.outcome import Outcome
+from mtad.model.outcome import Delivered, Outcome
 
 CHUNK_OCTETS = 256 * 1024
 TAKEOVERS_UNTIL_HELD = 3
@@ -114,18 +114,30 @@ class Disposal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one row ended this time. `due` (epoch seconds) matters for AGAIN; why a row is held its event says."""
+    """How one row ended this time. `due` (epoch seconds) matters for AGAIN; why a row is held its event says.
+
+    `reason` says in plain words why a row is GONE that was not delivered.
+    """
 
     n: int
     claim: int
     outcome: Outcome
     disposal: Disposal
     due: float = 0.0
+    reason: str = ""
+
+    @property
+    def undelivered(self) -> bool:
+        """Whether the row goes and its recipient was not served."""
+        return self.disposal is Disposal.GONE and not isinstance(self.outcome, Delivered)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The results of one job, written in one transaction together with its events."""
+    """The results of one job, written in one transaction together with its events.
+
+    `reports` tell the sender of results that are undelivered (RFC 3464); they are messages like any other.
+    """
 
     message: int
     organisation: int
@@ -133,6 +145,7 @@ class Settlement:
     copies: int
     results: tuple[Result, ...]
     events: tuple[Event, ...]
+    reports: tuple[Acceptance, ...] = ()
 
     @property
     def whole(self) -> bool:

@@ -98,16 +98,21 @@ class MemoryStore:
         """Write what is not there yet of an acceptance, owned and delivering; LeaseLost, Unacceptable."""
         self._require(owner)
         _check_texts(acceptance)
+        self._add(acceptance, owner)
+
+    def _add(self, acceptance: Acceptance, owner: int | None) -> None:
         for message in acceptance.messages:
             if message.id not in self.messages:
                 self._insert(message, owner)
                 self.contents.setdefault(acceptance.content_id, bytes(acceptance.content))
 
-    def _insert(self, message: Message, owner: int) -> None:
+    def _insert(self, message: Message, owner: int | None) -> None:
+        """Add a message, its rows delivering for `owner`, or queued when there is none."""
+        status, claim = (Status.QUEUED, 0) if owner is None else (Status.DELIVERING, 1)
         self.messages[message.id] = replace(message, events=(), keys=())
         for recipient in message.recipients:
             self.rows[message.id, recipient.n] = QueueRow(
-                message.id, message.organisation, recipient, Status.DELIVERING, 1,
+                message.id, message.organisation, recipient, status, claim,
                 message.received_at, message.expires_at, owner,
             )  # fmt: skip
         self._tell(message.id, message.organisation, message.received_at, message.events)
@@ -162,13 +167,19 @@ class MemoryStore:
         )
 
     def settle(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
-        """Write results and events; LeaseLost."""
+        """Write results, events and reports; LeaseLost, Unacceptable."""
         self._require(owner)
         for settlement in settlements:
-            matched = [self._apply(settlement.message, result) for result in settlement.results]
-            if any(matched):
+            for report in settlement.reports:
+                _check_texts(report)
+        for settlement in settlements:
+            matched = [result for result in settlement.results if self._apply(settlement.message, result)]
+            if matched:
                 self._tell(settlement.message, settlement.organisation, now, settlement.events)
                 self._clean(settlement.message)
+            if any(result.undelivered for result in matched):
+                for report in settlement.reports:
+                    self._add(report, None)
 
     def _apply(self, message: int, result: Result) -> bool:
         """Write one result if its claim stands; say whether it did."""

@@ -2,9 +2,9 @@
 
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
-from mtad.model.event import DEFERRED, DELIVERED, HELD, RECEIVED, Event
+from mtad.model.event import DEFERRED, DELIVERED, HELD, RECEIVED, REPORTING, Event
 from mtad.model.job import Acceptance, Disposal, Job, Message, Result, Settlement
-from mtad.model.outcome import Deferred, Delivered, Scope
+from mtad.model.outcome import Deferred, Delivered, Failed, Scope
 
 NOW = 1_800_000_000.0
 DAY = 86_400.0
@@ -53,6 +53,10 @@ def gone(n: int = 0, claim: int = 1) -> Result:
     return Result(n, claim, Delivered("stored"), Disposal.GONE)
 
 
+def failed(n: int = 0, claim: int = 1) -> Result:
+    return Result(n, claim, Failed("no such user", Scope.RECIPIENT), Disposal.GONE, reason="refused")
+
+
 def again(n: int = 0, claim: int = 1, due: float = NOW + 300) -> Result:
     return Result(n, claim, Deferred("busy", Scope.RECIPIENT), Disposal.AGAIN, due)
 
@@ -70,6 +74,20 @@ def settlement(
     """Return a settlement with one event for each result."""
     events = tuple(Event(_KINDS[result.disposal], at, {"n": result.n}) for result in results)
     return Settlement(number, organisation, total, copies, results, events)
+
+
+def report(number: int, **terms: object) -> Acceptance:
+    """Return a report to ANN, written NOW + 1."""
+    to = (Recipient(0, ANN, ANN, "mx:outside.example"),)
+    plain = {
+        "direction": "report",
+        "reverse_path": None,
+        "recipients": to,
+        "received_at": NOW + 1,
+        "keys": ("ann@outside.example",),
+        "events": (Event(REPORTING, NOW + 1, {"about": "x"}),),
+    }
+    return letter(number, b"report", **{**plain, **terms})
 
 
 def of_job(job: Job, *results: Result, at: float = NOW + 1) -> Settlement:

@@ -1,5 +1,6 @@
 """The queue's contract, on its twin and on PostgreSQL."""
 
+from dataclasses import replace
 from random import Random
 
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -18,12 +19,14 @@ from tests.contract.letters import (
     LANE,
     NOW,
     again,
+    failed,
     gone,
     held,
     letter,
     message,
     of_job,
     recipients,
+    report,
     settlement,
     shared_letter,
 )
@@ -323,6 +326,87 @@ class QueueContract:
     async def test_settling_nothing(self) -> None:
         await self.queue.settle([], self.owner, NOW)
 
+    # Reports
+
+    def reporting(self, number: int, *results: object, about: int = 9, total: int = 1, **terms: object) -> object:
+        """Return a settlement with a report of the id `about`."""
+        return replace(settlement(number, *results, total=total), reports=(report(about, **terms),))
+
+    async def test_a_report_is_queued_and_nobodys_with_all_that_belongs_to_it(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
+        await self.queue.settle([self.reporting(7, failed(0), again(1), gone(2), total=3)], self.owner, NOW + 1)
+        waiting = await self.queue.waiting(9)
+        self.assertIsNone(waiting.reverse_path)
+        to = Recipient(0, ANN, ANN, "mx:outside.example")
+        self.assertEqual(waiting.rows, (RowState(to, Status.QUEUED, 0, NOW + 1, NOW + 5 * DAY, 0),))
+        self.assertEqual(await self.queue.content(9), b"report")
+        self.assertEqual(await self.kinds(9), ["reporting"])
+        self.assertEqual(await self.here.timeline.search("ann@outside.example", 10), [9])
+        self.assertEqual([row.recipient.n for row in (await self.queue.waiting(7)).rows], [1])
+        self.assertEqual(await self.queue.owned(self.owner), [])
+        (job,) = await self.claimed(self.owner, NOW + 1)
+        self.assertEqual((job.message, job.targets[0].claim), (9, 1))
+
+    async def test_the_message_a_report_is_about_goes(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.queue.settle([self.reporting(7, failed())], self.owner, NOW + 1)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.queue.content(9), b"report")
+        self.assertEqual(await self.queue.sweep(NOW), 0)
+
+    async def test_settling_again_makes_no_second_report(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.queue.settle([self.reporting(7, failed(0), again(1), total=2)], self.owner, NOW + 1)
+        for about in (9, 10):
+            again_ = self.reporting(7, failed(0), again(1), about=about, total=2)
+            await self.queue.settle([again_], self.owner, NOW + 2)
+        self.assertEqual(await self.kinds(9), ["reporting"])
+        self.assertIsNone(await self.queue.waiting(10))
+        await self.assert_gone(10)
+        self.assertEqual(await self.kinds(10), [])
+
+    async def test_a_lost_answer_makes_no_second_report(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        self.lose_answer()
+        await self.queue.settle([self.reporting(7, failed())], self.owner, NOW + 1)
+        self.assertEqual(await self.kinds(9), ["reporting"])
+        self.assertEqual(len((await self.queue.waiting(9)).rows), 1)
+
+    async def test_a_report_of_rows_that_moved_on_is_none(self) -> None:
+        await self.freed(7, recipients=recipients(2))
+        _, owner = await self.beside()
+        await self.claimed(owner)
+        stale = self.reporting(7, failed(0), gone(1, claim=2), total=2)
+        await self.queue.settle([stale], self.owner, NOW + 1)
+        self.assertEqual([row.recipient.n for row in (await self.queue.waiting(7)).rows], [0])
+        self.assertIsNone(await self.queue.waiting(9))
+
+    async def test_without_a_node_nothing_is_reported(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        await self.assert_lost(self.queue.settle([self.reporting(7, failed())], self.owner + 1, NOW + 1))
+        self.assertIsNone(await self.queue.waiting(9))
+        self.assertEqual(len((await self.queue.waiting(7)).rows), 1)
+
+    async def test_reports_of_many_settlements_at_once(self) -> None:
+        for number in range(1, 31):
+            await self.queue.accept(letter(number), self.owner)
+        settles = [
+            started(self.queue.settle([self.reporting(number, failed(), about=100 + number)], self.owner, NOW + 1))
+            if number % 3
+            else started(self.queue.settle([settlement(number, again())], self.owner, NOW + 1))
+            for number in range(1, 31)
+        ]
+        await gatherResults(settles)
+        left = {waiting.message for waiting in await self.queue.listing(None, 100)}
+        self.assertEqual(left, {number if number % 3 == 0 else 100 + number for number in range(1, 31)})
+
+    async def test_a_report_that_cannot_be_stored_is_refused(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        odd = self.reporting(7, failed(), direction="\0")
+        await self.assertFailure(started(self.queue.settle([odd], self.owner, NOW + 1)), Unacceptable)
+        self.assertEqual(len((await self.queue.waiting(7)).rows), 1)
+
     # Claiming
 
     async def test_ready_lanes_come_in_order_once_each(self) -> None:
@@ -440,9 +524,11 @@ class QueueContract:
     async def test_a_lost_answer_is_asked_for_again(self) -> None:
         self.lose_answer()
         await self.queue.accept(letter(7), self.owner)
+        self.assertFalse(self.losing())
         self.assertEqual(await self.kinds(7), ["received"])
         self.lose_answer()
         await self.queue.settle([settlement(7, again())], self.owner, NOW + 1)
+        self.assertFalse(self.losing())
         self.assertEqual(await self.kinds(7), ["received", "deferred"])
         self.assertEqual((await self.row(7)).attempts, 1)
 

@@ -98,16 +98,7 @@ class AcceptLine(Line[Accepting]):
 
     def request(self, items: Sequence[Accepting]) -> Request:
         """Return one ACCEPT for all of them."""
-        messages, rows, told, keys = (sum(sizes) for sizes in zip(*[item.sizes for item in items], strict=True))
-        parameters = [
-            scalar(INT8, items[0].owner),
-            *MESSAGES.parameters([item.messages for item in items], messages),
-            *ROWS.parameters([item.rows for item in items], rows),
-            *EVENTS.parameters([item.events for item in items], told),
-            *KEYS.parameters([item.keys for item in items], keys),
-            *_chunks(items),
-        ]
-        return ((ACCEPT, parameters),)
+        return ((ACCEPT, [scalar(INT8, items[0].owner), *arrays(items)]),)
 
     def done(self, items: Sequence[Accepting], results: list[PGresult]) -> None:
         """Tell who waits; what was given up meanwhile is removed."""
@@ -141,6 +132,19 @@ class AcceptLine(Line[Accepting]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def arrays(items: Sequence[Accepting]) -> list[bytes]:
+    """Return the arrays of MESSAGES, ROWS, EVENTS, KEYS and CHUNKS, perhaps of nothing."""
+    sizes = zip(*[item.sizes for item in items], strict=True) if items else ((),) * 4
+    messages, rows, told, keys = map(sum, sizes)
+    return [
+        *MESSAGES.parameters([item.messages for item in items], messages),
+        *ROWS.parameters([item.rows for item in items], rows),
+        *EVENTS.parameters([item.events for item in items], told),
+        *KEYS.parameters([item.keys for item in items], keys),
+        *_chunks(items),
+    ]
 
 
 def _chunks(items: Sequence[Accepting]) -> list[bytes]:

@@ -121,6 +121,8 @@ def chunks(content: bytes, size: int) -> list[bytes | memoryview]:
 
 def chunk_array(pieces: Sequence[bytes | memoryview]) -> bytes:
     """Return an array of bytea, copying each piece once."""
+    if not pieces:
+        return _ARRAY.pack(0, 0, BYTEA.oid, 0, 0)[:12]
     parts: list[bytes | memoryview] = [_ARRAY.pack(1, 0, BYTEA.oid, len(pieces), 1)]
     for piece in pieces:
         parts += (_LENGTH.pack(len(piece)), piece)

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from mtad.adapters.postgres import events
+from mtad.adapters.postgres.accepting import Accepting, arrays
 from mtad.adapters.postgres.binary import INT8, array, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
 from mtad.adapters.postgres.lines import ROW_OCTETS, Item, Line
@@ -19,6 +20,7 @@ from mtad.adapters.postgres.statements import (
     SETTLE_SOME,
     SETTLE_WHOLE,
     SETTLEMENTS,
+    SUBJECTS,
 )
 from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.job import Settlement
@@ -30,13 +32,18 @@ _numbers = count(1)
 
 
 class Settling(Item):
-    """Settlements of one call in the form of the wire; `whole` when each takes all its message has."""
+    """Settlements of one call in the form of the wire; `whole` when each takes all its message has and reports nothing.
 
-    __slots__ = ("messages", "result_count", "results", "settlements", "shared", "whole")
+    Raises Unacceptable for a report that has no place in the tables.
+    """
+
+    __slots__ = (
+        "messages", "reports", "result_count", "results", "settlements", "shared", "subject_count", "subjects", "whole",
+    )  # fmt: skip
 
     def __init__(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
         numbered = list(zip(_numbers, settlements, strict=False))
-        self.whole = all(settlement.whole for settlement in settlements)
+        self.whole = all(settlement.whole and not settlement.reports for settlement in settlements)
         self.settlements = SETTLEMENTS.encode([
             (number, each.message, each.organisation, now, *events.encoded_anyway(each.events))
             for number, each in numbered
@@ -44,7 +51,13 @@ class Settling(Item):
         rows = list(_results(numbered) if self.whole else _disposals(numbered))
         self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
         self.result_count = len(rows)
-        super().__init__(owner, len(settlements), ROW_OCTETS * (len(settlements) + len(rows)))
+        subjects = list(_subjects(numbered))
+        self.subjects = SUBJECTS.encode(subjects)
+        self.subject_count = len(subjects)
+        # They never wait by themselves; this is only their form.
+        self.reports = [Accepting(report, owner) for settlement in settlements for report in settlement.reports]
+        octets = ROW_OCTETS * (len(settlements) + len(rows)) + sum(report.octets for report in self.reports)
+        super().__init__(owner, len(settlements), octets)
         self.messages = [settlement.message for settlement in settlements]
         self.shared = [settlement.message for settlement in settlements if settlement.copies > 1]
 
@@ -94,7 +107,10 @@ class WholeLine(SettleLine):
 
 
 class SomeLine(SettleLine):
-    """All other cases: messages are locked before, and looked after when it is seen what is left."""
+    """All other cases: messages are locked before, and looked after when it is seen what is left.
+
+    Reports are accepted in the same statement.
+    """
 
     def request(self, items: Sequence[Settling]) -> Request:
         """Return LOCK_MESSAGES, SETTLE_SOME and CLEAN for all of them, one transaction."""
@@ -102,7 +118,7 @@ class SomeLine(SettleLine):
         shared = array(INT8, [message for item in items for message in item.shared])
         return (
             (LOCK_MESSAGES, (messages, shared)),
-            (SETTLE_SOME, [*_settlements(items), *DISPOSALS.parameters(*_rows(items))]),
+            (SETTLE_SOME, [*_settlements(items), *DISPOSALS.parameters(*_rows(items)), *_reports(items)]),
             (CLEAN, (messages,)),
         )
 
@@ -116,6 +132,11 @@ def _rows(items: Sequence[Settling]) -> tuple[list[tuple[bytes, ...]], int]:
     return [item.results for item in items], sum(item.result_count for item in items)
 
 
+def _reports(items: Sequence[Settling]) -> list[bytes]:
+    subjects = SUBJECTS.parameters([item.subjects for item in items], sum(item.subject_count for item in items))
+    return [*subjects, *arrays([report for item in items for report in item.reports])]
+
+
 def _results(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
     for number, settlement in numbered:
         for result in settlement.results:
@@ -126,3 +147,12 @@ def _disposals(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[obj
     for number, settlement in numbered:
         for result in settlement.results:
             yield number, settlement.message, result.n, result.claim, result.disposal.value, result.due
+
+
+def _subjects(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
+    for number, settlement in numbered:
+        for report in settlement.reports:
+            for message in report.messages:
+                for result in settlement.results:
+                    if result.undelivered:
+                        yield number, result.n, message.id

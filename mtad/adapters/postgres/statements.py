@@ -16,16 +16,17 @@ from mtad.adapters.postgres.libpq import Statement
 _ME = "me as (select from nodes where owner = $1::int8 for key share)"
 
 
-def _statement(name: str, sql: str, first: int = 2, **relations: Records) -> Statement:
+def _statement(name: str, sql: str, first: int = 2, inserting: str = "", **relations: Records) -> Statement:
     """Return a statement in whose SQL `{me}` stands for the CTE that holds the node, `$1`.
 
-    `{r}` stands for the rows of relation `r`; the relations' arrays are the parameters from `$first` on, in order.
+    `{inserting}` stands for CTEs that may have places of their own, `{r}` for the rows of relation `r`; the relations'
+    arrays are the parameters from `$first` on, in order.
     """
     places = {}
     for alias, records in relations.items():
         places[alias] = records.unnest(first, alias)
         first += len(records.names)
-    return Statement(name, sql.format(me=_ME, **places))
+    return Statement(name, sql.replace("{inserting}", inserting).format(me=_ME, **places))
 
 
 MESSAGES = Records(
@@ -38,38 +39,41 @@ KEYS = Records(message=INT8, key=INT8)
 CHUNK_PLACES = Records(content_id=INT8, n=INT4)
 CHUNKS = Records(content_id=INT8, n=INT4, chunk=BYTEA)
 
-# $1 owner, then MESSAGES, ROWS, EVENTS, KEYS, CHUNKS. Repeated, it adds nothing to messages that are there already.
-ACCEPT = _statement(
-    "accept",
-    """
-    with {me},
+
+# CTEs that insert those messages `m` that meet a condition, with their rows, events, keys and chunks. What is there
+# already gets nothing added.
+_INSERTING = """
     inserted as (
         insert into messages (id, organisation, direction, reverse_path, recipients, content_id, copies, size,
             received_at)
-        select m.* from {m} where exists (select from me)
+        select m.* from {{m}} where {condition}
         on conflict do nothing
         returning id, organisation, content_id, received_at
     ), queued as (
         insert into message_queue (message, n, organisation, destination, recipient, original, status, claim, due,
             expires_at, owner)
-        select r.message, r.n, i.organisation, r.destination, r.recipient, r.original, 'delivering', 1,
-            i.received_at, r.expires_at, $1
-        from {r} join inserted i on i.id = r.message
+        select r.message, r.n, i.organisation, r.destination, r.recipient, r.original, {status}, {claim},
+            i.received_at, r.expires_at, {owner}
+        from {{r}} join inserted i on i.id = r.message
     ), told as (
         insert into message_events (at, message, organisation, kinds, events)
         select i.received_at, i.id, i.organisation, string_to_array(e.kinds, ','), e.events
-        from {e} join inserted i on i.id = e.message
+        from {{e}} join inserted i on i.id = e.message
     ), found as (
         insert into message_keys (at, organisation, key, message)
         select i.received_at, i.organisation, k.key, i.id
-        from {k} join inserted i on i.id = k.message
+        from {{k}} join inserted i on i.id = k.message
     ), stored as (
         insert into message_content (content_id, n, chunk)
-        select c.* from {c} where c.content_id in (select content_id from inserted)
+        select c.* from {{c}} where c.content_id in (select content_id from inserted)
         on conflict do nothing
-    )
-    select exists (select from me)
-    """,
+    )"""
+
+# $1 owner, then MESSAGES, ROWS, EVENTS, KEYS, CHUNKS. Repeated, it adds nothing to messages that are there already.
+ACCEPT = _statement(
+    "accept",
+    "with {me}, {inserting} select exists (select from me)",
+    inserting=_INSERTING.format(condition="exists (select from me)", status="'delivering'", claim="1", owner="$1"),
     m=MESSAGES,
     r=ROWS,
     e=EVENTS,
@@ -107,6 +111,8 @@ SETTLEMENTS = Records(s=INT8, message=INT8, organisation=INT8, at=TIMESTAMP, kin
 RESULTS = Records(s=INT8, message=INT8, n=INT2, claim=INT4)
 # `disposal` is a value of Disposal; `due` counts for 'again'.
 DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP)
+# The rows a report tells of.
+SUBJECTS = Records(s=INT8, n=INT2, report=INT8)
 
 # $1 owner, SETTLEMENTS, RESULTS: each takes all rows its message ever had, if their claims stand.
 SETTLE_WHOLE = _statement(
@@ -150,37 +156,50 @@ LOCK_MESSAGES = Statement(
     """,
 )
 
-# $1 owner, SETTLEMENTS, DISPOSALS. What is settled is known as settled by its raised claim: repeating does nothing.
-# What was held meanwhile stays held, unless it is gone.
+# $1 owner, SETTLEMENTS, DISPOSALS, SUBJECTS, then the reports as in ACCEPT. What is settled is known as settled by its
+# raised claim: repeating does nothing. What was held meanwhile stays held, unless it is gone. A report is queued, and
+# nobody's yet, when one of the rows it tells of went just now.
 SETTLE_SOME = _statement(
     "settle_some",
     """
     with {me},
     t as (select * from {t}),
-    r as (select * from {r} where exists (select from me)),
+    d as (select * from {d} where exists (select from me)),
     gone as (
-        delete from message_queue q using r
-        where q.message = r.message and q.n = r.n and q.claim = r.claim and r.disposal = 'gone'
-        returning r.s
+        delete from message_queue q using d
+        where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal = 'gone'
+        returning d.s, d.n
     ), kept as (
         update message_queue q set
             claim = q.claim + 1,
             owner = null,
-            status = case when r.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
-            attempts = least(q.attempts + (r.disposal = 'again')::int, 32767),
-            due = case r.disposal when 'again' then r.due else q.due end
-        from r
-        where q.message = r.message and q.n = r.n and q.claim = r.claim and r.disposal <> 'gone'
-        returning r.s
-    ), matched as (select s from gone union select s from kept), told as (
+            status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
+            attempts = least(q.attempts + (d.disposal = 'again')::int, 32767),
+            due = case d.disposal when 'again' then d.due else q.due end
+        from d
+        where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
+        returning d.s
+    ), settled as (
         insert into message_events (at, message, organisation, kinds, events)
         select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
-        from t where t.kinds <> '' and t.s in (select s from matched)
-    )
+        from t where t.kinds <> '' and t.s in (select s from gone union all select s from kept)
+    ), reports as (
+        select u.report from {u} join gone on gone.s = u.s and gone.n = u.n
+    ),
+    {inserting}
     select exists (select from me)
     """,
+    inserting=_INSERTING.format(
+        condition="m.id in (select report from reports)", status="'queued'", claim="0", owner="null"
+    ),
     t=SETTLEMENTS,
-    r=DISPOSALS,
+    d=DISPOSALS,
+    u=SUBJECTS,
+    m=MESSAGES,
+    r=ROWS,
+    e=EVENTS,
+    k=KEYS,
+    c=CHUNKS,
 )
 
 # $1 messages.
