@@ -79,6 +79,11 @@ class MemoryDatabase:
         """Let the next write be committed and its connection break before the answer; with `outage`, stay away."""
         self._losing = outage
 
+    @property
+    def losing(self) -> bool:
+        """Whether an answer is still to be lost."""
+        return self._losing is not None
+
     def delay(self, seconds: float) -> None:
         """Let every call from now on take that long; 0 ends it."""
         self._delay_seconds = seconds

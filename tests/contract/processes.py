@@ -63,6 +63,9 @@ class MemoryCase(TestCase):
     async def restore(self) -> None:
         self.database.restore()
 
+    def losing(self) -> bool:
+        return self.database.losing
+
     def lose_answer(self) -> None:
         self.database.lose_answer()
 
@@ -116,45 +119,60 @@ class PostgresCase(TestCase):
         await self.gate.shut()
 
     async def restore(self) -> None:
-        if self.gate.losing:
-            self.gate.losing = 0
-        else:
-            self.gate.open()
+        self.gate.open()
+
+    def losing(self) -> bool:
+        return self.gate.losing
 
     def lose_answer(self) -> None:
-        self.gate.lose(1)
+        self.gate.lose(shutting=False)
 
     def lose_all_answers(self) -> None:
-        self.gate.lose(1_000_000)
+        self.gate.lose(shutting=True)
 
 
 class LosingGate(Gate):
-    """`losing` connections break when the next answer comes through the gate, and the answer is lost."""
+    """A gate that may break a connection when the server answers an acceptance or a settlement."""
 
-    losing = 0
+    losing = False
 
-    def lose(self, count: int) -> None:
-        """Break `count` connections; `lost` fires at the first."""
-        self.losing = count
+    def lose(self, shutting: bool) -> None:
+        """Lose the next such answer; `lost` fires then. With `shutting` nothing comes through any more."""
+        self.losing = True
+        self.shutting = shutting
         self.lost: Deferred[None] = Deferred()
 
     def buildProtocol(self, address: object) -> Pipe:
         self.connections += 1
-        front = Pipe(self)
+        front = ClientPipe(self)
         connectProtocol(self._behind, ServerPipe(self)).addCallback(front.join)
         return front
+
+
+class ClientPipe(Pipe):
+    """The end at the client; it knows a request by the names of statements it binds."""
+
+    gate: LosingGate
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self.gate.losing and (b"\0accept\0" in data or b"\0settle_" in data):
+            self.gate.losing = False
+            self.other.doomed = True
 
 
 class ServerPipe(Pipe):
     """The end at the server."""
 
     gate: LosingGate
+    doomed = False
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.gate.losing:
+        if not self.doomed:
             super().dataReceived(data)
             return
-        self.gate.losing -= 1
         self.transport.abortConnection()
-        if not self.gate.lost.called:
+        if self.gate.shutting:
+            Deferred.fromCoroutine(self.gate.shut()).chainDeferred(self.gate.lost)
+        else:
             self.gate.lost.callback(None)

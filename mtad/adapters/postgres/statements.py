@@ -86,7 +86,7 @@ END_SESSIONS = Statement(
     "end_sessions",
     """
     select pg_terminate_backend(pid, 5000) from pg_stat_activity
-    where application_name = any ($1::text[]) and pid <> pg_backend_pid()
+    where application_name = any ($1::text[]) and datname = current_database() and pid <> pg_backend_pid()
     """,
 )
 

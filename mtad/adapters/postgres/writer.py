@@ -10,6 +10,7 @@ Which lines there are and what they write is `mtad.adapters.postgres.queue`'s.
 
 from collections import deque
 from random import Random
+from secrets import token_hex
 from typing import Any, Protocol
 
 from psycopg.conninfo import make_conninfo
@@ -282,7 +283,8 @@ class Writer:
             pause.callback(None)
 
     def _new_name(self) -> str:
-        return f"{self._name} {self._random.getrandbits(64):016x}"
+        """Return a session's name. No other writer may ever have it, so it is not left to `random`."""
+        return f"{self._name} {token_hex(8)}"
 
     def _end(self) -> None:
         self._over = True
