@@ -1,0 +1,83 @@
+"""The part of a report that people read: what happened, to whom, and what to do about it.
+
+Plain ASCII in short lines. What a remote server said is quoted, escaped and bounded; of many recipients the first few
+are told of, all of them are in the part for machines (`mtad.message.dsn`).
+"""
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from textwrap import wrap
+
+from mtad.model.address import path
+from mtad.model.report import Report, Undelivered
+from mtad.model.text import shown
+
+TOLD_RECIPIENTS = 20
+ASCII_CHARACTERS = 800
+_WIDTH = 76
+_INDENT = " " * 4
+
+# By subject and detail of the status, then by subject alone (RFC 3463 §3).
+_ADVICE = {
+    "2.1": "The mailbox takes no messages at present. Reach the recipient by other means.",
+    "2.2": "The mailbox is full. Send the message again in some days, or reach the recipient by other means.",
+    "2.3": "The message is too large for this recipient. Send it without large attachments.",
+    "3.4": "The message is too large for the recipient's server. Send it without large attachments.",
+    "4.6": "The address leads in a circle, which only the recipient's administrators can mend. Show them this report.",
+    "1": "Look for a mistake in the address, and ask the recipient for the right one if you find none.",
+    "2": "Reach the recipient by other means, and tell them of this report.",
+    "3": "The recipient's server has trouble of its own. Send the message again later.",
+    "4": "Nothing is wrong with your message. Send it again later, or reach the recipient by other means.",
+    "6": "The recipient's server cannot take a message of this form. Send it as plain text.",
+    "7": "The recipient's server does not want this message. Ask the recipient, or those who look after their mail, to "
+    "let it through, and show them this report.",
+}
+_OTHERWISE = "Show this report to those who look after your mail."
+
+
+def text(report: Report) -> str:
+    """Return the notice, its lines ended by CRLF."""
+    told = report.undelivered[:TOLD_RECIPIENTS]
+    paragraphs = [wrap(_opening(report), _WIDTH), *(_recipient(each) for each in told)]
+    if left := len(report.undelivered) - len(told):
+        paragraphs.append(
+            wrap(f"So it is with {left} more, which are listed in the second part of this report.", _WIDTH)
+        )
+    paragraphs.append(wrap(f"Your message is known here as {report.original_id}.", _WIDTH))
+    return "\r\n\r\n".join("\r\n".join(lines) for lines in paragraphs) + "\r\n"
+
+
+def date(at: float) -> str:
+    """Return a time (epoch seconds) as RFC 5322 §3.3 writes it, in UTC."""
+    return format_datetime(datetime.fromtimestamp(at, UTC))
+
+
+def ascii_line(words: str) -> str:
+    """Return anybody's words as one printable line of at most ASCII_CHARACTERS characters of ASCII."""
+    return shown(words).encode("ascii", "backslashreplace").decode()[:ASCII_CHARACTERS]
+
+
+def _opening(report: Report) -> str:
+    count = len(report.undelivered)
+    whom = "one recipient" if count == 1 else f"{count} recipients"
+    return (
+        f"This is the mail server {report.reporting_host}. Your message that arrived here on {date(report.arrived_at)} "
+        f"could not be delivered to {whom}, and will not be tried again for them."
+    )
+
+
+def _recipient(undelivered: Undelivered) -> list[str]:
+    given_up = "it was tried again and again, and is given up: " if undelivered.status.startswith("4") else ""
+    sentences = [f"What happened: {given_up}{undelivered.reason}."]
+    if undelivered.diagnostic:
+        sentences.append(f"The last attempt ended with: {ascii_line(undelivered.diagnostic)}")
+    sentences.append(f"What you can do: {_advice(undelivered.status)}")
+    lines = [ascii_line(path(undelivered.recipient))]
+    for sentence in sentences:
+        lines += wrap(sentence, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT * 2)
+    return lines
+
+
+def _advice(status: str) -> str:
+    _, _, rest = status.partition(".")
+    return _ADVICE.get(rest) or _ADVICE.get(rest.partition(".")[0], _OTHERWISE)
