@@ -222,6 +222,7 @@ class Ports:
     random: Random
     journal: IJournal
     network: INetwork
+    resolver: IResolver
     tls: ITlsContexts
     offload: IOffload
     directory: IDirectory

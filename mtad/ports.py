@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random, SystemRandom
 
-
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.metrics import Journal
 from mtad.adapters.network import IReactor as INetworkReactor
@@ -25,6 +24,8 @@ from mtad.adapters.postgres.timeline import PostgresTimeline
 from mtad.adapters.postgres.wakeups import PostgresWakeups
 from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.redis import Redis, RedisServer
+from mtad.adapters.resolver.servers import system_servers
+from mtad.adapters.resolver.stub import Servers, StubResolver
 from mtad.adapters.tls import TlsContexts
 from mtad.config import Database, Maildir, Settings
 from mtad.interfaces import Ports
@@ -103,6 +104,9 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     pool, writer, wakeups = _connections(settings, reactor, stores, journal, random)
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
     directory = PostgresDirectory(pool, reactor, wakeups)
+    resolver = StubResolver(
+        reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
+    )
     queue = PostgresQueue(writer, pool)
 
     async def open_all() -> None:
@@ -114,6 +118,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         wakeups.start()
 
     async def close_all() -> None:
+        await resolver.stop()
         await wakeups.stop()
         await writer.stop()
         await pool.stop()
@@ -127,6 +132,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         random=random,
         journal=journal,
         network=network,
+        resolver=resolver,
         tls=TlsContexts(settings.tls.cert_file, settings.tls.key_file) if settings.tls.active else TlsContexts(),
         offload=offload,
         directory=directory,
@@ -139,6 +145,11 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         start=open_all,
         stop=close_all,
     )
+
+
+def _servers(settings: Settings) -> Servers:
+    places = tuple(server.place for server in settings.dns.servers) or system_servers()
+    return Servers(places, settings.dns.timeout, settings.dns.trust_ad)
 
 
 def _make_mail_directory(settings: Settings) -> None:

@@ -133,6 +133,28 @@ class DialAddress(str):
         raise ValueError(f"expected host:port or the path of a unix socket, got {text!r}")
 
 
+class NameServer(str):
+    """A server of the DNS: `127.0.0.1:53` or `[::1]:53`, never a name; `mtad.model.endpoint.parse` takes it apart."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the address."""
+        text = _bare(raw, "an IP address and a port")
+        place = _host_port(text)
+        if place is None or not place.port or not _is_ip(place.host):
+            raise ValueError(f'expected an IP address and a port such as "127.0.0.1:53" or "[::1]:53", got {text!r}')
+        return cls(text)
+
+    @property
+    def place(self) -> HostPort:
+        """The address and the port."""
+        place = _host_port(self)
+        assert place is not None
+        return place
+
+
 class DatabaseHost(str):
     """A host of libpq: a name, an IP address, or the directory of a unix socket; `place` also knows `host:port`."""
 

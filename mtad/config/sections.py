@@ -19,6 +19,7 @@ from mtad.config.kinds import (
     IPNetwork,
     ListenAddress,
     Name,
+    NameServer,
     Network,
     Octets,
     RootCertificates,
@@ -154,6 +155,17 @@ class Redis(Section, frozen=True):
             raise Wrong("tls", "expected false, since addr is a unix socket")
 
 
+class Dns(Section, frozen=True):
+    """Whom the DNS is asked of. No `servers`: those of the system."""
+
+    servers: tuple[NameServer, ...] = ()
+    timeout: Seconds = Seconds(5)
+    trust_ad: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0.1, "timeout")
+
+
 class Queue(Section, frozen=True):
     """How many deliveries run at once, and when a failed one is tried again."""
 
@@ -238,6 +250,7 @@ class Settings(Section, frozen=True):
     server: Server = Server()
     database: Database | None = None
     redis: Redis | None = None
+    dns: Dns = Dns()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

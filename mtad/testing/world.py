@@ -7,7 +7,7 @@
     world.advance(5 * DAY)
     world.mail("alice@acme.example")
 
-One Clock, one Random, a memory network, a store. `crash` ends the process as `kill -9` does; `another` builds a
+One Clock, one Random, a memory network, a zone, a store. `crash` ends the process as `kill -9` does; `another` builds a
 process on the same store and Clock: the one after a crash, or a second node. Maildirs are real files below `path`.
 """
 
@@ -30,6 +30,7 @@ from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.offload import MemoryOffload
 from mtad.testing.process import ProcessClock
 from mtad.testing.queue import MemoryDatabase
+from mtad.testing.resolver import MemoryResolver
 from mtad.testing.store import MemoryStore
 from mtad.testing.tls import MemoryTls
 
@@ -57,6 +58,7 @@ class World:
         clock: Clock | None = None,
         store: MemoryStore | None = None,
         directory: MemoryDirectory | None = None,
+        zone: dict[str, list[str]] | None = None,
     ) -> None:
         self.path = path
         self.settings = configured or settings(path)
@@ -67,6 +69,8 @@ class World:
         self.database = MemoryDatabase(self.store, self.process)
         self.directory = directory or MemoryDirectory(self.process)
         self.network = MemoryNetwork(self.process)
+        self.zone = {} if zone is None else zone
+        self.resolver = MemoryResolver(self.process, self.zone)
         self.offload = MemoryOffload()
         self.journal = MemoryJournal()
         self.tls = MemoryTls()
@@ -86,6 +90,7 @@ class World:
             random=Random(7),  # noqa: S311  (chance in tests is the same each time)
             journal=self.journal,
             network=self.network,
+            resolver=self.resolver,
             tls=self.tls,
             offload=self.offload,
             directory=self.directory,
@@ -178,8 +183,15 @@ class World:
         self.database.stop()
 
     def another(self) -> "World":
-        """Return another process on the same store, directory and Clock."""
-        return World(self.path, configured=self.settings, clock=self.clock, store=self.store, directory=self.directory)
+        """Return another process on the same store, directory, zone and Clock."""
+        return World(
+            self.path,
+            configured=self.settings,
+            clock=self.clock,
+            store=self.store,
+            directory=self.directory,
+            zone=self.zone,
+        )
 
 
 def _address(text: str) -> Address:

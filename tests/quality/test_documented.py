@@ -24,6 +24,7 @@ WORDS = {
     config.EmailAddress: "email address",
     config.ListenAddress: "listening address",
     config.DialAddress: "address to dial",
+    config.NameServer: "name server",
     config.DatabaseHost: "host",
     config.Network: "network",
     config.Name: "text",

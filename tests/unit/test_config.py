@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad import config
 from mtad.model.address import Address
+from mtad.model.endpoint import HostPort
 from mtad.model.errors import InvalidInput
 from mtad.model.journal import Level
 
@@ -168,6 +169,13 @@ logging: {format: text, levels: {mtad.smtp: debug}}
             self.assertEqual(config.DialAddress.parse(text), text)
         for text in ("localhost", ":24", "localhost:0", "run/lmtp", "a b:24", "tcp://a:24", "u@h:24", ""):
             self.assertRaises(ValueError, config.DialAddress.parse, text)
+
+    def test_name_servers(self) -> None:
+        found = self.load("dns: {servers: ['127.0.0.1:5353', '[::1]:53'], timeout: 250ms, trust_ad: true}").dns
+        self.assertEqual([server.place for server in found.servers], [HostPort("127.0.0.1", 5353), HostPort("::1", 53)])
+        self.assertEqual((found.timeout, found.trust_ad), (0.25, True))
+        for text in ("127.0.0.1", "127.0.0.1:0", ":53", "localhost:53", "::1:53", "[::1]", "/run/dns", "", 53):
+            self.assertRaises(ValueError, config.NameServer.parse, text)
 
 
 class UnknownKeysTest(ConfigTest):
