@@ -26,6 +26,7 @@ from mtad.outbound.lmtp import LmtpClient
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.membership import Membership
 from mtad.outbound.queue import QueueService
+from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import Schedule
 from mtad.outbound.worker import PATIENCE_SECONDS, Room, Worker
 from mtad.web.site import site
@@ -135,9 +136,16 @@ def _flow_out(settings: Settings, ports: Ports) -> _FlowOut:
     )
     delivery = _delivery(settings, ports, membership)
     jobs = settings.queue.workers * settings.queue.connections_per_worker
+    reporting = Reporting(
+        directory=ports.directory,
+        next_id=membership.next_id,
+        hostname=settings.server.hostname,
+        lifetime_seconds=settings.queue.lifetime,
+    )
     worker = Worker(
         queue=ports.queue,
         delivery=delivery,
+        reporting=reporting,
         membership=membership,
         clock=ports.clock,
         wall=ports.wall,

@@ -103,6 +103,8 @@ _METRICS = (
     Metric("delivery_attempts_total", Kind.COUNTER, "Attempts for one recipient, by where to and how they ended.",
            {"kind": DESTINATIONS | {OTHER}, "outcome": OUTCOMES | {OTHER}}),
     Metric("delivery_held_total", Kind.COUNTER, "Recipients put on hold instead of delivered."),
+    Metric("delivery_given_up_total", Kind.COUNTER, "Recipients that were finally not served."),
+    Metric("delivery_reports_total", Kind.COUNTER, "Reports of failed delivery written to senders."),
     Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows."),
     Metric("node_leases_lost_total", Kind.COUNTER, "Times this process lost its lease."),
     Metric("node_rows_taken_over_total", Kind.COUNTER, "Rows freed because their node died."),
@@ -157,6 +159,8 @@ EVENTS: Mapping[str, Entry] = {
     "delivery.deferred": _entry(Level.INFO, "id n recipient kind detail", _attempt("deferred")),
     "delivery.failed": _entry(Level.INFO, "id n recipient kind detail", _attempt("failed")),
     "delivery.held": _entry(Level.WARN, "id n recipient detail", Update("delivery_held_total")),
+    "delivery.given_up": _entry(Level.INFO, "id n recipient detail", Update("delivery_given_up_total")),
+    "report.queued": _entry(Level.INFO, "id about", Update("delivery_reports_total")),
     "node.joined": _entry(Level.INFO, "owner slot"),
     "node.beat": _entry(None, "lease_seconds", Update("node_lease_seconds", "lease_seconds", absolute=True)),
     "node.lease_lost": _entry(

@@ -1,6 +1,7 @@
 """How an attempt to deliver ended, and how far its cause reaches (Postfix' smtp_trouble: recipient, message, …).
 
-Unknown means Deferred. `detail` is fit to be shown; the remote's own words are escaped before they get here.
+Unknown means Deferred. `detail` is fit to be shown; the remote's own words are escaped before they get here. Outcomes
+of attempts over a network say by `remote` where they were made.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,29 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """The server of an attempt: what it is called, the address it was dialled at, and what the attempt was told over.
+
+    `tls` is the protocol, such as TLSv1.3, or CLEAR; None when there was no connection. `earlier` tells of servers of
+    the same destination that were tried in vain before, each in a line for people.
+    """
+
+    host: str
+    address: str
+    tls: str | None = None
+    earlier: tuple[str, ...] = ()
+
+
+CLEAR = "clear"
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The next hop took responsibility for the recipient."""
 
     detail: str
     status: str = "2.0.0"
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,7 @@ class Deferred:
     detail: str
     scope: Scope
     status: str = "4.0.0"
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +60,7 @@ class Failed:
     detail: str
     scope: Scope
     status: str = "5.0.0"
+    remote: Remote | None = None
 
 
 Outcome = Delivered | Deferred | Failed

@@ -1,7 +1,7 @@
 """What becomes of a job's rows after an attempt: gone, tried again, or held (pure).
 
-A recipient that is out of tries, out of time or finally refused is held, with the reason in its timeline: nothing that
-was acknowledged leaves the queue unserved on its own.
+A recipient that is out of tries, out of time or finally refused is gone, with the reason in its timeline and in its
+result, from which the sender is told (`mtad.outbound.bounce`). What only a human can judge is held.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from mtad.model import event
 from mtad.model.event import Event, Fact
 from mtad.model.job import Disposal, Job, Result, Settlement, Target
-from mtad.model.outcome import Deferred, Delivered, Failed, Outcome
+from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.scheduling.retry import given_up, next_due
+
+REFUSED = "it was refused for good"
+RETURNED = "somebody who looks after this server returned it"
+MISSING = Failed("the content of this message is missing", Scope.MESSAGE, "5.3.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +40,46 @@ def settle(
     return Settlement(job.message, job.organisation, job.total, job.copies, tuple(results), tuple(events))
 
 
+def hold(job: Job, outcome: Failed, now: float) -> Settlement:
+    """Return what to write when only a human can help: all of the job is held, for the reason `outcome` tells."""
+    return _all(job, outcome, Disposal.HELD, Event(event.HELD, now, {"reason": outcome.detail}))
+
+
+def return_to_sender(job: Job, now: float, by: str) -> Settlement:
+    """Return what to write when somebody ends a job unserved; `by` is the command they used."""
+    returned = Failed("", Scope.MESSAGE)
+    recipients = [str(target.recipient.address) for target in job.targets]
+    facts: dict[str, Fact] = {
+        "recipients": recipients[: event.NAMED_RECIPIENTS], "count": len(recipients), "reason": RETURNED, "by": by,
+    }  # fmt: skip
+    return _all(job, returned, Disposal.GONE, Event(event.FAILED, now, facts), RETURNED)
+
+
+def _all(job: Job, outcome: Failed, disposal: Disposal, told: Event, reason: str = "") -> Settlement:
+    results = tuple(
+        Result(target.recipient.n, target.claim, outcome, disposal, reason=reason) for target in job.targets
+    )
+    return Settlement(job.message, job.organisation, job.total, job.copies, results, (told,))
+
+
 def _settle_one(
     target: Target, outcome: Outcome, now: float, schedule: Schedule, chance: Callable[[], float]
 ) -> tuple[Result, Event]:
-    def result(disposal: Disposal, due: float = 0.0) -> Result:
-        return Result(target.recipient.n, target.claim, outcome, disposal, due)
+    def result(disposal: Disposal, due: float = 0.0, reason: str = "") -> Result:
+        return Result(target.recipient.n, target.claim, outcome, disposal, due, reason)
 
     facts: dict[str, Fact] = {
         "recipient": str(target.recipient.address),
         "attempt": target.attempts + 1,
         "status": outcome.status,
         "detail": outcome.detail,
+        **_where(outcome),
     }
     match outcome:
         case Delivered():
             return result(Disposal.GONE), Event(event.DELIVERED, now, facts)
         case Failed():
-            return result(Disposal.HELD), Event(event.HELD, now, facts | {"reason": "the next hop refused it for good"})
+            return result(Disposal.GONE, reason=REFUSED), Event(event.FAILED, now, facts | {"reason": REFUSED})
         case Deferred():
             due = next_due(
                 attempts=target.attempts,
@@ -63,5 +90,15 @@ def _settle_one(
             )
             end = given_up(target.attempts, due, schedule.max_retries, target.expires_at)
             if end is not None:
-                return result(Disposal.HELD), Event(event.HELD, now, facts | {"reason": end.value})
+                failed = Event(event.FAILED, now, facts | {"reason": end.value})
+                return result(Disposal.GONE, reason=end.value), failed
             return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next": due})
+
+
+def _where(outcome: Outcome) -> dict[str, Fact]:
+    """Return the facts that say which server an attempt was made at."""
+    if outcome.remote is None:
+        return {}
+    remote = outcome.remote
+    facts: dict[str, Fact] = {"host": remote.host, "address": remote.address, "tls": remote.tls}
+    return facts | {"earlier": list(remote.earlier)} if remote.earlier else facts

@@ -2,7 +2,8 @@
 
 Jobs come from two sides: handed over at acceptance with their content in memory, and claimed from the database. A
 handed-over job that is not begun within 5 s, or whose content would exceed the budget, is given back in a batch;
-somebody with room will claim it (DESIGN D7). Nothing is begun without a good lease (D8).
+somebody with room will claim it (DESIGN D7). Nothing is begun without a good lease (D8). A report of failure is written
+with the settlement it belongs to, and claimed like anything that waits.
 """
 
 from collections import OrderedDict, deque
@@ -20,10 +21,11 @@ from mtad.model.errors import Unavailable
 from mtad.model.event import Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Disposal, Job, Lane, Row, Settlement
-from mtad.model.outcome import Failed, Outcome, Scope
+from mtad.model.outcome import Outcome, Scope
 from mtad.outbound.delivery import DeliveryService
 from mtad.outbound.membership import Membership
-from mtad.outbound.settlement import Schedule, settle
+from mtad.outbound.reporting import Reporting
+from mtad.outbound.settlement import MISSING, Schedule, hold, settle
 from mtad.outbound.tasks import Tasks
 
 CLAIM_SECONDS = 1.0
@@ -52,6 +54,7 @@ class Worker(Service):
         *,
         queue: IQueue,
         delivery: DeliveryService,
+        reporting: Reporting,
         membership: Membership,
         clock: IReactorTime,
         wall: IWallClock,
@@ -62,6 +65,7 @@ class Worker(Service):
     ) -> None:
         self._queue = queue
         self._delivery = delivery
+        self._reporting = reporting
         self._membership = membership
         self._clock = clock
         self._wall = wall
@@ -232,7 +236,7 @@ class Worker(Service):
 
     async def _deal_with(self, lane: Lane, job: Job) -> None:
         try:
-            await self._settle(job, await self._attempt(job))
+            await self._settle(job, *await self._attempt(job))
         finally:
             self._leave(job)
             self._begun_count -= 1
@@ -242,42 +246,50 @@ class Worker(Service):
             if not self._stopping:
                 self._pump()
 
-    async def _attempt(self, job: Job) -> list[Outcome]:
-        """Return an outcome a target; a content that is gone is a surprise worth a human's look."""
+    async def _attempt(self, job: Job) -> tuple[Settlement, bytes]:
+        """Return what is to be written of the attempt, and the content; a missing one is worth a human's look."""
         content = job.content
         if content is None:
             try:
                 content = await self._queue.content(job.content_id)
             except KeyError:
-                missing = Failed("the content of this message is missing", Scope.MESSAGE, "5.3.0")
-                return [missing] * len(job.targets)
+                return hold(job, MISSING, self._wall.now()), b""
             except Unavailable as trouble:
                 later = outcomes.Deferred(f"content cannot be read: {trouble.reason}", Scope.MESSAGE, "4.3.0")
-                return [later] * len(job.targets)
-        return await self._delivery.deliver(job, content)
+                return self._judged(job, [later] * len(job.targets)), b""
+        return self._judged(job, await self._delivery.deliver(job, content)), content
 
-    async def _settle(self, job: Job, results: list[Outcome]) -> None:
+    def _judged(self, job: Job, results: list[Outcome]) -> Settlement:
+        return settle(job, results, self._wall.now(), self._schedule, self._chance)
+
+    async def _settle(self, job: Job, settlement: Settlement, content: bytes) -> None:
         """Write what it came to, again and again until it is written; the claim says whether it still counts."""
         now = self._wall.now()
-        settlement = settle(job, results, now, self._schedule, self._chance)
-        self._tell_held(job, settlement)
+        self._tell(job, settlement)
         while not self._abandoned:
             try:
+                settlement = await self._reporting.reported(job, settlement, content, now)
                 await self._queue.settle([settlement], self._membership.owner(), now)
             except Unavailable as trouble:
                 self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
                 await deferLater(self._clock, SETTLE_AGAIN_SECONDS)
             else:
                 self._journal.record("queue.settled", count=len(settlement.results))
+                self._tell_reports(settlement)
                 return
 
-    def _tell_held(self, job: Job, settlement: Settlement) -> None:
+    def _tell(self, job: Job, settlement: Settlement) -> None:
+        """Record which recipients are held, and which are given up."""
         for target, result in zip(job.targets, settlement.results, strict=True):
-            if result.disposal is Disposal.HELD:
+            if result.disposal is Disposal.HELD or result.undelivered:
                 self._journal.record(
-                    "delivery.held",
+                    "delivery.held" if result.disposal is Disposal.HELD else "delivery.given_up",
                     id=print_id(job.message),
                     n=target.recipient.n,
                     recipient=str(target.recipient.address),
                     detail=result.outcome.detail,
                 )
+
+    def _tell_reports(self, settlement: Settlement) -> None:
+        for report in settlement.reports:
+            self._journal.record("report.queued", id=print_id(report.content_id), about=print_id(settlement.message))

@@ -10,7 +10,8 @@ import mtad
 
 ROOT = Path(mtad.__file__).parent
 CITATION = re.compile(r"\bRFC (\d+)")
-OTHER_FORMS = re.compile(r"\bRFC-?\d+|\brfc[ -]?\d+|\bRFC \d+,? [Ss]ec\w*")
+# rfc822 is no citation but a word of the protocol: a type of addresses and of media.
+OTHER_FORMS = re.compile(r"\bRFC-?\d+|\brfc[ -]?(?!822\b)\d+|\bRFC \d+,? [Ss]ec\w*")
 
 
 def sources() -> Iterator[tuple[str, str]]:

@@ -58,17 +58,28 @@ class DeliveringTest(SynchronousTestCase):
         self.assertGreater(second, first)
         self.assertGreater(first, 2 * MINUTE)
 
-    def test_what_cannot_be_delivered_in_its_lifetime_is_held_not_lost(self) -> None:
+    def test_what_cannot_be_delivered_in_its_lifetime_ends_with_its_reason(self) -> None:
         patient = structs.replace(self.world.settings, queue=Queue(max_retries=1000))
         self.world = World(self.world.path, configured=patient, directory=self.world.directory)
         self.world.offload.fail_next(OSError(13, "Permission denied"), times=10_000)
         message = self.accepted("alice@acme.example")
         self.world.advance(6 * DAY, step=8.0)
+        self.assertIsNone(self.waiting(message))
+        last = self.story(message)[-1]
+        self.assertEqual((last.kind, last.facts["reason"]), ("failed", "its lifetime is over"))
+        self.assertIn("Permission denied", str(last.facts["detail"]))
+        self.assertLess(4.8 * DAY, last.at)
+
+    def test_a_content_that_is_missing_is_held(self) -> None:
+        self.world.offload.hold()
+        message = self.accepted("alice@acme.example")
+        self.world.crash()
+        self.world.store.contents.clear()
+        after = self.world.another()
+        after.advance(MINUTE)
         waiting = self.waiting(message)
         assert waiting is not None
         self.assertEqual([row.status for row in waiting.rows], [Status.HELD])
-        self.assertEqual(self.story(message)[-1].facts["reason"], "its lifetime is over")
-        self.assertEqual(len(self.world.store.contents), 1)
 
     def test_a_crash_between_accept_and_delivery(self) -> None:
         self.world.offload.hold()
@@ -204,12 +215,10 @@ class LmtpTest(SynchronousTestCase):
         self.world.turn()
         waiting = self.world.store.waiting(message)
         assert waiting is not None
-        self.assertEqual([row.status for row in waiting.rows], [Status.QUEUED, Status.HELD])
+        self.assertEqual([row.status for row in waiting.rows], [Status.QUEUED])
         self.server.script[b"."] = b"250 2.0.0 stored\r\n"
         self.world.advance(HOUR)
-        waiting = self.world.store.waiting(message)
-        assert waiting is not None
-        self.assertEqual([str(row.recipient.address) for row in waiting.rows], ["cid@store.example"])
+        self.assertIsNone(self.world.store.waiting(message))
         self.assertEqual(len(self.server.messages), 2)
 
     def test_a_store_that_is_away_comes_back(self) -> None:

@@ -1,0 +1,47 @@
+"""Reporting: finds out what a report of failed delivery needs to be written, around `mtad.outbound.bounce`."""
+
+from collections.abc import Callable
+
+from mtad.interfaces import IDirectory
+from mtad.model.address import Address
+from mtad.model.errors import Unavailable
+from mtad.model.job import Job, Settlement
+from mtad.model.route import Route
+from mtad.model.tenant import SYSTEM, Entry
+from mtad.outbound import bounce
+from mtad.outbound.bounce import Terms
+from mtad.routing.route import Needs, step
+
+
+class Reporting:
+    """Gives settlements their reports. `next_id` issues ids; a report is tried for `lifetime_seconds`."""
+
+    def __init__(
+        self, *, directory: IDirectory, next_id: Callable[[], int], hostname: str, lifetime_seconds: float
+    ) -> None:
+        self._directory = directory
+        self._next_id = next_id
+        self._hostname = hostname
+        self._lifetime_seconds = lifetime_seconds
+
+    async def reported(self, job: Job, settlement: Settlement, content: bytes, now: float) -> Settlement:
+        """Return the settlement with the report it asks for, if any; Unavailable, LeaseLost.
+
+        `content` is the original's, empty when it cannot be read; `now` is epoch seconds.
+        """
+        sender = job.reverse_path
+        if sender is None or settlement.reports or not bounce.is_due(job, settlement):
+            return settlement
+        organisation = await self._directory.organisation(SYSTEM)
+        if organisation is None:
+            raise Unavailable("postgres", f"there is no organisation {SYSTEM}")
+        route = await self._route(sender)
+        terms = Terms(self._next_id(), organisation, self._hostname, now, now + self._lifetime_seconds)
+        return bounce.report(job, settlement, content, route, terms)
+
+    async def _route(self, sender: Address) -> Route:
+        known: dict[Address, Entry] = {}
+        while isinstance(found := step(sender, known), Needs):
+            for address in found.addresses:
+                known[address] = await self._directory.entry(address)
+        return found
