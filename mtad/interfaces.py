@@ -18,7 +18,8 @@ from zope.interface import Interface
 from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
 from mtad.model.event import Fact, Happening
-from mtad.model.job import Acceptance, Job, Lane, Node, Row, Settlement, Status, Waiting
+from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import Credential, Domain, Entry
 
 T = TypeVar("T")
@@ -51,8 +52,11 @@ class IQueue(Interface):
         Unavailable after 30 s without an answer: then the message is removed before anything else is written.
         """
 
-    async def ready(now: float, limit: int, after: Lane | None = None) -> Sequence[Lane]:
-        """Return up to `limit` lanes that have a queued row due at `now`, in their order, from behind `after` on."""
+    async def ready(now: float, limit: int, after: Lane | None = None) -> Ready:
+        """Return up to `limit` lanes that have a queued row due at `now`, in their order, from behind `after` on.
+
+        Of the lanes with queued rows it looks at LANES_VISITED at most, so that there may be more when it found few.
+        """
 
     async def claim(owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
         """Take up to `per_lane` due rows of each lane: they are the owner's, their claim raised by one.

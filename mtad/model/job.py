@@ -10,6 +10,7 @@ from mtad.model.outcome import Delivered, Outcome
 
 CHUNK_OCTETS = 256 * 1024
 TAKEOVERS_UNTIL_HELD = 3
+LANES_VISITED = 1_000
 
 
 class Status(Enum):
@@ -102,6 +103,14 @@ class Lane:
 
     organisation: int
     destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Lanes that have a due row, and the lane behind which to look for more; None when the last one was seen."""
+
+    lanes: tuple[Lane, ...]
+    after: Lane | None = None
 
 
 class Disposal(Enum):

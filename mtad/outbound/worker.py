@@ -31,6 +31,7 @@ from mtad.outbound.tasks import Tasks
 CLAIM_SECONDS = 1.0
 BEGIN_WITHIN_SECONDS = 5.0
 READY_LANES = 100
+IDLE_PAGES = 10
 SETTLE_AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
 
@@ -189,12 +190,17 @@ class Worker(Service):
         self._journal.record("queue.released", count=len(rows))
 
     async def _claim(self) -> None:
-        """Claim as long as there is room and something to claim, page after page of the lanes that are ready."""
+        """Claim as long as there is room and something to claim, page after page of the lanes that are ready.
+
+        After IDLE_PAGES without anything the rest of the lanes waits for the next round.
+        """
+        idle = 0
         while (free := self._free()) > 0 and self._membership.good and not self._stopping:
-            lanes = await self._queue.ready(self._wall.now(), READY_LANES, self._after)
-            self._after = lanes[-1] if len(lanes) == READY_LANES else None
-            claimed = await self._claim_from([lane for lane in lanes if self._lane_free(lane) > 0][:free], free)
-            if not claimed and self._after is None:
+            ready = await self._queue.ready(self._wall.now(), READY_LANES, self._after)
+            self._after = ready.after
+            claimed = await self._claim_from([lane for lane in ready.lanes if self._lane_free(lane) > 0][:free], free)
+            idle = 0 if claimed else idle + 1
+            if idle == IDLE_PAGES or (idle and self._after is None):
                 return
 
     async def _claim_from(self, lanes: Sequence[Lane], free: int) -> bool:

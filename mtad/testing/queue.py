@@ -19,7 +19,7 @@ from zope.interface import implementer
 from mtad.interfaces import IDependency, INodes, IQueue, IQueueCare, ITimeline
 from mtad.model.errors import MtadError, Unavailable
 from mtad.model.event import Fact, Happening
-from mtad.model.job import Acceptance, Job, Lane, Node, Row, Settlement, Status, Waiting
+from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.key import key_number
 from mtad.testing.store import MemoryStore
 
@@ -173,7 +173,7 @@ class MemoryQueue:
         messages = [message.id for message in acceptance.messages]
         await self._database.write(lambda: self._store.accept(acceptance, owner), messages, ACCEPT_SECONDS)
 
-    async def ready(self, now: float, limit: int, after: Lane | None = None) -> Sequence[Lane]:
+    async def ready(self, now: float, limit: int, after: Lane | None = None) -> Ready:
         """See IQueue."""
         return await self._database.read(lambda: self._store.ready(now, limit, after))
 

@@ -16,6 +16,7 @@ from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import Event, Fact, Happening, freed_event
 from mtad.model.identity import SLOTS
 from mtad.model.job import (
+    LANES_VISITED,
     TAKEOVERS_UNTIL_HELD,
     Acceptance,
     Disposal,
@@ -23,6 +24,7 @@ from mtad.model.job import (
     Lane,
     Message,
     Node,
+    Ready,
     Result,
     Row,
     RowState,
@@ -129,11 +131,17 @@ class MemoryStore:
             self.keys = [key for key in self.keys if key[3] != message]
             self._clean(message)
 
-    def ready(self, now: float, limit: int, after: Lane | None) -> list[Lane]:
-        """Return lanes with due rows in their order, behind `after`."""
-        lanes = {row.lane for row in self.rows.values() if row.status is Status.QUEUED and row.due <= now}
-        behind = (lane for lane in lanes if after is None or _order(lane) > _order(after))
-        return sorted(behind, key=_order)[:limit]
+    def ready(self, now: float, limit: int, after: Lane | None) -> Ready:
+        """Return lanes with due rows in their order, behind `after`, of those visited."""
+        queued = [row for row in self.rows.values() if row.status is Status.QUEUED]
+        due = {row.lane for row in queued if row.due <= now}
+        behind = {row.lane for row in queued if after is None or _order(row.lane) > _order(after)}
+        found: list[Lane] = []
+        for visited, lane in enumerate(sorted(behind, key=_order), start=1):
+            found += [lane] if lane in due else []
+            if len(found) == limit or visited == LANES_VISITED:
+                return Ready(tuple(found), lane)
+        return Ready(tuple(found))
 
     def claim(self, owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> list[Job]:
         """Take due rows for `owner`; LeaseLost."""

@@ -11,7 +11,7 @@ from mtad.model.address import Address
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
-from mtad.model.job import Acceptance, Job, Lane, Row, RowState, Status
+from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, RowState, Status
 from tests.contract.letters import (
     ALICE,
     ANN,
@@ -61,7 +61,7 @@ class QueueContract:
         return [event.kind for happening in await self.here.timeline.story(number) for event in happening.events]
 
     async def claimed(self, owner: int, now: float = NOW, per_lane: int = 100) -> list[Job]:
-        return list(await self.queue.claim(owner, await self.queue.ready(now, 100), per_lane, now))
+        return list(await self.queue.claim(owner, (await self.queue.ready(now, 100)).lanes, per_lane, now))
 
     async def freed(self, *numbers: int, **terms: object) -> None:
         """Accept letters and give them back, so that they are queued, due NOW, claim 1."""
@@ -247,7 +247,7 @@ class QueueContract:
         row = await self.row(7)
         self.assertEqual((row.status, row.attempts, row.due, row.owner), (Status.QUEUED, 1, NOW + 300, 0))
         self.assertEqual(await self.queue.owned(self.owner), [])
-        self.assertEqual(await self.queue.ready(NOW + 299, 10), [])
+        self.assertEqual(await self.queue.ready(NOW + 299, 10), Ready(()))
         (job,) = await self.claimed(self.owner, NOW + 300)
         self.assertEqual(job.targets[0].attempts, 1)
         self.assertGreater(job.targets[0].claim, 1)
@@ -257,7 +257,7 @@ class QueueContract:
         await self.queue.settle([settlement(7, held())], self.owner, NOW + 1)
         row = await self.row(7)
         self.assertEqual((row.status, row.attempts, row.owner), (Status.HELD, 0, 0))
-        self.assertEqual(await self.queue.ready(NOW + DAY, 10), [])
+        self.assertEqual(await self.queue.ready(NOW + DAY, 10), Ready(()))
         self.assertEqual(await self.queue.claim(self.owner, [ACME], 10, NOW + DAY), [])
 
     async def test_a_settlement_whose_rows_moved_on_is_nothing(self) -> None:
@@ -415,19 +415,31 @@ class QueueContract:
             to = (Recipient(0, ALICE, ALICE, lane.destination),)
             await self.queue.accept(letter(number, organisation=lane.organisation, recipients=to), self.owner)
         await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW + 10)
-        order = [lanes[2], lanes[0], lanes[1], lanes[3]]
-        self.assertEqual(await self.queue.ready(NOW + 9, 10), [])
-        self.assertEqual(await self.queue.ready(NOW + 10, 10), order)
-        self.assertEqual(await self.queue.ready(NOW + 10, 2), order[:2])
-        self.assertEqual(await self.queue.ready(NOW + 10, 2, order[1]), order[2:])
-        self.assertEqual(await self.queue.ready(NOW + 10, 2, order[3]), [])
+        order = (lanes[2], lanes[0], lanes[1], lanes[3])
+        self.assertEqual(await self.queue.ready(NOW + 9, 10), Ready(()))
+        self.assertEqual(await self.queue.ready(NOW + 10, 10), Ready(order))
+        self.assertEqual(await self.queue.ready(NOW + 10, 2), Ready(order[:2], order[1]))
+        self.assertEqual(await self.queue.ready(NOW + 10, 3, order[1]), Ready(order[2:]))
+        self.assertEqual(await self.queue.ready(NOW + 10, 2, order[3]), Ready(()))
+
+    async def test_lanes_are_looked_at_a_thousand_at_a_time(self) -> None:
+        lanes = [Lane(1, f"local:{number:04}.example") for number in range(LANES_VISITED + 2)]
+        everywhere = tuple(Recipient(n, ALICE, ALICE, lane.destination) for n, lane in enumerate(lanes))
+        await self.queue.accept(letter(7, recipients=everywhere), self.owner)
+        await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW + 10)
+        last = len(lanes) - 1
+        await self.queue.claim(self.owner, [lanes[3], lanes[last]], 1, NOW + 10)
+        await self.queue.release([Row(7, 3, 2), Row(7, last, 2)], self.owner, NOW)
+        first = await self.queue.ready(NOW, 10)
+        self.assertEqual(first, Ready((lanes[3],), lanes[LANES_VISITED - 1]))
+        self.assertEqual(await self.queue.ready(NOW, 10, first.after), Ready((lanes[last],)))
 
     async def test_a_lane_is_ready_when_one_of_its_rows_is(self) -> None:
         await self.queue.accept(letter(1), self.owner)
         await self.queue.accept(letter(2), self.owner)
         await self.queue.settle([settlement(1, again(due=NOW + 50))], self.owner, NOW)
         await self.queue.settle([settlement(2, again(due=NOW + 90))], self.owner, NOW)
-        self.assertEqual(await self.queue.ready(NOW + 60, 10), [ACME])
+        self.assertEqual(await self.queue.ready(NOW + 60, 10), Ready((ACME,)))
         self.assertEqual([job.message for job in await self.claimed(self.owner, NOW + 60)], [1])
 
     async def test_a_claim_makes_one_job_of_a_message_in_a_lane(self) -> None:

@@ -40,7 +40,7 @@ from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unavailable
-from mtad.model.job import Acceptance, Job, Lane, Row, Settlement, Status, Target, Waiting
+from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, Settlement, Status, Target, Waiting
 
 _CHUNKS_A_READ = 4
 _BEFORE_ALL = Lane(-(1 << 63), "")
@@ -114,12 +114,15 @@ class PostgresQueue:
             self._writer.put(self._wholes if item.whole else self._somes, item)
             await item.answer
 
-    async def ready(self, now: float, limit: int, after: Lane | None = None) -> Sequence[Lane]:
+    async def ready(self, now: float, limit: int, after: Lane | None = None) -> Ready:
         """See IQueue."""
         behind = after or _BEFORE_ALL
         lane = (scalar(INT8, behind.organisation), scalar(TEXT, behind.destination))
-        result = await self._ask(READY, scalar(TIMESTAMP, now), scalar(INT8, limit), *lane)
-        return [Lane(*row) for row in rows(result, read_int, read_text)]
+        visited = scalar(INT8, LANES_VISITED)
+        result = await self._ask(READY, scalar(TIMESTAMP, now), scalar(INT8, limit), *lane, visited)
+        seen = rows(result, read_int, read_text, read_bool, read_bool)
+        more = [Lane(*row[:2]) for row in seen if row[3]]
+        return Ready(tuple(Lane(*row[:2]) for row in seen if row[2]), more[0] if more else None)
 
     async def claim(self, owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
         """See IQueue."""

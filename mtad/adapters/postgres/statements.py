@@ -252,31 +252,30 @@ CLAIM = _statement(
     lane=LANES,
 )
 
-# $1 now, $2 limit, $3 and $4 the lane to begin behind. One descent of the index a lane, however many rows it has.
+# $1 now, $2 limit of lanes found, $3 and $4 the lane to begin behind, $5 limit of lanes visited. Two descents of the
+# index a lane, however many rows it has. Returns lanes found, and the last one visited if there may be more behind.
 READY = Statement(
     "ready",
     """
-    with recursive lane (organisation, destination) as (
-        (
-            select organisation, destination from message_queue
-            where status = 'queued' and (organisation, destination) > ($3::int8, $4::text)
-            order by organisation, destination limit 1
-        )
+    with recursive lane (organisation, destination, due, visited, found) as (
+        select $3::int8, $4::text, false, 0, 0
         union all
-        select next.organisation, next.destination
+        select next.organisation, next.destination, next.due, lane.visited + 1, lane.found + next.due::int
         from lane cross join lateral (
-            select q.organisation, q.destination from message_queue q
+            select q.organisation, q.destination, exists (
+                select from message_queue d
+                where d.status = 'queued' and d.organisation = q.organisation and d.destination = q.destination
+                    and d.due <= $1::timestamptz
+            ) as due
+            from message_queue q
             where q.status = 'queued' and (q.organisation, q.destination) > (lane.organisation, lane.destination)
             order by q.organisation, q.destination limit 1
         ) next
+        where lane.found < $2::int8 and lane.visited < $5::int8
     )
-    select organisation, destination from lane
-    where exists (
-        select from message_queue q
-        where q.status = 'queued' and q.organisation = lane.organisation and q.destination = lane.destination
-            and q.due <= $1::timestamptz
-    )
-    limit $2::int8
+    select organisation, destination, due, found = $2 or visited = $5 as more
+    from lane where due or visited = $5
+    order by visited
     """,
 )
 
