@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.cred.checkers import AllowAnonymousAccess
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.mail.smtp import IMessageDelivery, SMTPFactory
 from zope.interface import Interface, implementer
@@ -38,7 +38,8 @@ class ReceivingFactory(SMTPFactory):
     def __init__(self, *, terms: Terms, make_session: Callable[[], InboundSession]) -> None:
         super().__init__(Portal(ReceivingRealm(make_session), [AllowAnonymousAccess()]))
         self.domain = terms.hostname.encode("ascii")
-        self.sessions: set[SmtpProtocol] = set()
+        self._sessions: set[SmtpProtocol] = set()
+        self._empty: Deferred[None] | None = None
         self._terms = terms
 
     def buildProtocol(self, addr: IAddress | None) -> SmtpProtocol:
@@ -47,18 +48,27 @@ class ReceivingFactory(SMTPFactory):
         session.terms = self._terms
         return session
 
+    def came(self, session: SmtpProtocol) -> None:
+        """Know a session that begins."""
+        self._sessions.add(session)
+
+    def went(self, session: SmtpProtocol) -> None:
+        """Forget a session that ended."""
+        self._sessions.discard(session)
+        if not self._sessions and self._empty is not None:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
     def stop(self, patience_seconds: float) -> Deferred[None]:
         """Close idle sessions with 421, let the others finish, and fire when none is left or patience is."""
-        return Deferred.fromCoroutine(self._stop(patience_seconds))
-
-    async def _stop(self, patience_seconds: float) -> None:
-        for session in list(self.sessions):
+        for session in list(self._sessions):
             session.stop()
-        clock = self._terms.clock
-        deadline = clock.seconds() + patience_seconds
-        while self.sessions and clock.seconds() < deadline:
-            pause: Deferred[None] = Deferred()
-            clock.callLater(0.05, pause.callback, None)
-            await pause
-        for session in list(self.sessions):
+        if not self._sessions:
+            return succeed(None)
+        self._empty = Deferred()
+        return self._empty.addTimeout(patience_seconds, self._terms.clock, self._break_off)
+
+    def _break_off(self, result: object, timeout_seconds: float) -> None:
+        self._empty = None
+        for session in list(self._sessions):
             session.transport.abortConnection()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IConsumer,
     IDelayedCall,
     IPushProducer,
     IReactorTime,
@@ -20,7 +21,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from mtad.inbound.incoming import Incoming
 from mtad.inbound.session import InboundSession
 from mtad.interfaces import IJournal, ITlsContexts
 from mtad.model import replies
@@ -49,6 +52,7 @@ from mtad.smtp.server import Conversation
 EVENTS_A_TURN = 100
 MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
+CLOSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,11 @@ class Terms:
     tls: ITlsContexts
 
 
-class ISessionTransport(ITLSTransport, IPushProducer, ISystemHandle):
+class ISessionTransport(ITLSTransport, IConsumer, IPushProducer, ISystemHandle):
     """What a session needs of its connection."""
 
 
+@implementer(IPushProducer)
 class SmtpProtocol(ESMTP):
     """One session. `terms` and `factory` are set by the factory before the connection is made."""
 
@@ -87,17 +92,20 @@ class SmtpProtocol(ESMTP):
         address = self.transport.getPeer()
         self._peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
         self._since = terms.clock.seconds()
-        self._content: list[bytes] = []
+        self._incoming: Incoming | None = None
         self._output: list[bytes] = []
         self._turning = False
+        self._turn_to_come: IDelayedCall | None = None
         self._waiting = False
-        self._receiving = False
         self._closing = False
         self._stopping = False
+        self._unread = False
         self._paused = False
+        self._abort: IDelayedCall | None = None
         terms.journal.record("smtp.connected", peer=self._peer.host, port=terms.port)
-        self.factory.sessions.add(self)
+        self.factory.came(self)
         self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
         self.transport.write(self._conversation.greeting())
         self.setTimeout(self._conversation.timeout_seconds)
 
@@ -105,7 +113,10 @@ class SmtpProtocol(ESMTP):
         """Forget the session; a commit under way goes on, its answer is nobody's."""
         self._closing = True
         self.setTimeout(None)
-        self.factory.sessions.discard(self)
+        for call in (self._abort, self._turn_to_come):
+            if call is not None and call.active():
+                call.cancel()
+        self.factory.went(self)
         self.terms.journal.record(
             "smtp.disconnected",
             peer=self._peer.host,
@@ -118,8 +129,28 @@ class SmtpProtocol(ESMTP):
         if self._closing:
             return
         self.resetTimeout()
+        if self._incoming is not None:
+            self._incoming.arrived(len(data))
+            impatience = self._incoming.impatience(self.terms.clock.seconds())
+            if impatience is not None:
+                self._last_words(impatience)
+                return
         self._conversation.receive_data(data)
         self._turn()
+
+    def pauseProducing(self) -> None:
+        """Answer no more for now: the peer does not read (IPushProducer)."""
+        self._unread = True
+        self._mind_pressure()
+
+    def resumeProducing(self) -> None:
+        """Answer on: the peer has read what there was."""
+        self._unread = False
+        self._turn_later()
+
+    def stopProducing(self) -> None:
+        """Answer no more; the connection is lost."""
+        self._unread = True
 
     def timeoutConnection(self) -> None:
         """Say so and close (RFC 5321 §4.5.3.2)."""
@@ -132,7 +163,7 @@ class SmtpProtocol(ESMTP):
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        if self._stopping and not self._closing and not self._waiting and not self._receiving:
+        if self._stopping and not self._waiting and self._incoming is None:
             self._last_words(replies.SHUTTING_DOWN)
 
     def _last_words(self, reply: Reply) -> None:
@@ -144,31 +175,43 @@ class SmtpProtocol(ESMTP):
         self._closing = True
         self._flush()
         self.setTimeout(None)
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
         # A peer that neither reads nor closes must not keep the socket.
-        self._abort = self.terms.clock.callLater(30, self.transport.abortConnection)
+        self._abort = self.terms.clock.callLater(CLOSE_SECONDS, self.transport.abortConnection)
 
     def _turn(self) -> None:
         """Dispatch what is ready, a bounded number of events, then give the reactor its turn."""
-        if self._turning or self._closing:
+        if self._turning or self._closing or self._turn_to_come is not None:
             return
         self._turning = True
         try:
             for _ in range(EVENTS_A_TURN):
-                event = self._conversation.next_event()
-                if event is NEED_DATA or event is PAUSED or self._closing:
+                event = NEED_DATA if self._unread or self._closing else self._conversation.next_event()
+                if event is NEED_DATA or event is PAUSED:
                     break
                 self._dispatch(event)
             else:
-                self.terms.clock.callLater(0, self._turn)
+                self._turn_later()
         finally:
             self._turning = False
+        if self._incoming is not None and self._conversation.content_problem is not None:
+            self._incoming.drop()
         self._flush()
         self._stop_if_idle()
         self._mind_pressure()
 
+    def _turn_later(self) -> None:
+        if self._turn_to_come is None and not self._closing:
+            self._turn_to_come = self.terms.clock.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_to_come = None
+        self._turn()
+
     def _mind_pressure(self) -> None:
-        full = self._waiting and self._conversation.buffered_octets > MAX_WAITING_OCTETS
+        """Read from the peer only while it reads and while we keep up."""
+        full = self._unread or self._conversation.buffered_octets > MAX_WAITING_OCTETS
         if full != self._paused and not self._closing:
             self._paused = full
             if full:
@@ -178,11 +221,11 @@ class SmtpProtocol(ESMTP):
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Content):
-            self._content.append(event.octets)
+            assert self._incoming is not None
+            self._incoming.keep(event.octets)
             return
         if isinstance(event, Answered):
-            many = event.error and self._conversation.error_count > MAX_ERRORS
-            self._answer(replies.TOO_MANY_ERRORS if many else event.reply)
+            self._answer(self._own_answer(event))
             return
         self._waiting = True
         answer = Deferred.fromCoroutine(self._respond(event))
@@ -191,6 +234,17 @@ class SmtpProtocol(ESMTP):
         if self._waiting:
             # Our slowness is not the peer's: its clock stands while it waits for us.
             self.setTimeout(None)
+
+    def _own_answer(self, event: Answered) -> Reply:
+        """Return what the conversation answers by itself, and note a refusal."""
+        too_many = event.error and self._conversation.error_count > MAX_ERRORS
+        reply = replies.TOO_MANY_ERRORS if too_many else event.reply
+        if event.error or reply is replies.TOO_LARGE:
+            reason = "too-large" if reply is replies.TOO_LARGE else "too-many-errors" if too_many else "syntax"
+            self.terms.journal.record(
+                "smtp.rejected", stage="command", reason=reason, reply=reply.text, peer=self._peer.host
+            )
+        return reply
 
     def _answer(self, reply: Reply) -> None:
         late = self._waiting and not self._turning
@@ -235,10 +289,9 @@ class SmtpProtocol(ESMTP):
             case RcptTo():
                 return self._verdict(await self.validateTo(event.forward_path), replies.RECIPIENT_OK)
             case Data():
-                self._receiving = True
+                self._incoming = Incoming(self.terms.max_message_size, self.terms.clock.seconds())
                 return replies.START_DATA
             case EndOfData():
-                self._receiving = False
                 return await self._finish(event.problem)
             case Hello():
                 self._forget()
@@ -258,8 +311,9 @@ class SmtpProtocol(ESMTP):
         return yes if isinstance(verdict, Accept) else verdict.reply
 
     async def _finish(self, problem: Reply | None) -> Reply:
-        content = b"".join(self._content)
-        self._content.clear()
+        assert self._incoming is not None
+        content = self._incoming.take()
+        self._incoming = None
         if problem is not None:
             self._session.refused(problem)
             return problem
@@ -272,7 +326,6 @@ class SmtpProtocol(ESMTP):
         return self.delivery
 
     def _forget(self) -> None:
-        self._content.clear()
         if self.delivery is not None:
             self._session.reset()
 

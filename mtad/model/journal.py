@@ -69,10 +69,10 @@ class Entry:
     updates: tuple[Update, ...] = ()
 
 
-STAGES = frozenset({"mail", "rcpt", "data", "message"})
+STAGES = frozenset({"command", "mail", "rcpt", "data", "message"})
 REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
-    "too-large", "too-many-recipients", "unacceptable", "unavailable",
+    "syntax", "too-large", "too-many-errors", "too-many-recipients", "unacceptable", "unavailable",
 })  # fmt: skip
 DESTINATIONS = frozenset({"maildir", "lmtp", "none"})
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})

@@ -16,6 +16,8 @@ START_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
 
 SHUTTING_DOWN = Reply(421, "4.3.2", ("Shutting down, try again shortly",), closes=True)
 IDLE_TIMEOUT = Reply(421, "4.4.2", ("Idle for too long, closing",), closes=True)
+TOO_SLOW = Reply(421, "4.4.2", ("Message comes too slowly, closing",), closes=True)
+FAR_TOO_LARGE = Reply(421, "4.3.4", ("Message goes on far beyond the size limit, closing",), closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
 TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed logins, closing",), closes=True)
 INTERNAL_TROUBLE = Reply(421, "4.3.0", ("Internal trouble, closing; try again later",), closes=True)

@@ -79,6 +79,11 @@ class Conversation:
         return self._error_count
 
     @property
+    def content_problem(self) -> Reply | None:
+        """Why the message that is coming in will be refused, as far as is known; None when none is coming in."""
+        return self._decoder.problem if self._state is State.DATA else None
+
+    @property
     def buffered_octets(self) -> int:
         """How much arrived and is not read yet."""
         return len(self._arrived)

@@ -121,6 +121,11 @@ class MemoryTransport:
         self._outward = outward
         self._inward = inward
 
+    @property
+    def waiting_octets(self) -> int:
+        """How much was written and did not leave this end yet: the other one reads no further."""
+        return self._buffer.octets
+
     # The transport, as protocols know it.
 
     def write(self, data: bytes) -> None:

@@ -1,0 +1,48 @@
+"""A message on its way in: the octets kept so far, and when enough is enough.
+
+A peer must not hold a session by sending for ever: what is refused already is read to its end so that nothing behind
+it is taken for a command, but only within bounds; and a message must come at some pace, whatever the idle timeout says.
+"""
+
+from mtad.model import replies
+from mtad.model.reply import Reply
+
+# RFC 5321 §4.5.3.2.5 and .6 leave a peer ten minutes at most for one step; a whole message gets as much on top.
+GRACE_SECONDS = 600.0
+LEAST_OCTETS_A_SECOND = 1024
+REFUSED_OCTETS_FACTOR = 2
+
+
+class Incoming:
+    """One message of at most `max_octets`, since `began` (monotonic seconds)."""
+
+    def __init__(self, max_octets: int, began: float) -> None:
+        self._max_octets = max_octets
+        self._began = began
+        self._kept: list[bytes] = []
+        self._arrived_octets = 0
+
+    def arrived(self, octets: int) -> None:
+        """Count what came off the wire."""
+        self._arrived_octets += octets
+
+    def keep(self, content: bytes) -> None:
+        """Take a piece of the message."""
+        self._kept.append(content)
+
+    def drop(self) -> None:
+        """Forget the pieces: the message is refused already."""
+        self._kept.clear()
+
+    def take(self) -> bytes:
+        """Return the whole message, once, and forget it."""
+        content = b"".join(self._kept)
+        self._kept.clear()
+        return content
+
+    def impatience(self, now: float) -> Reply | None:
+        """Return the reply that ends the session when this has gone on for too long or too far, None while it may."""
+        if self._arrived_octets > REFUSED_OCTETS_FACTOR * self._max_octets:
+            return replies.FAR_TOO_LARGE
+        late = now - self._began - GRACE_SECONDS
+        return replies.TOO_SLOW if late * LEAST_OCTETS_A_SECOND > self._arrived_octets else None
