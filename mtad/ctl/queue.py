@@ -34,11 +34,14 @@ def queue() -> None:
 def list_(access: Access, status: str | None, limit: int, as_json: bool) -> None:
     """List messages that wait, oldest first, a line for each recipient."""
     wanted = None if status is None else Status(status)
-    messages = access.ask(lambda pool: care.listing(pool, wanted, limit, None))
+    found = access.ask(lambda pool: care.listing(pool, wanted, limit + 1, None))
+    messages = found[:limit]
     if as_json:
         print_json([_json(message) for message in messages])
     else:
         print_table(_COLUMNS, [_row(message, row) for message in messages for row in message.rows])
+    if len(found) > limit:
+        click.echo("… and more: --limit N", err=True)
 
 
 @queue.command()
