@@ -1,6 +1,7 @@
 """`mtactl trace`: what happened to a message, and why."""
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import click
 
@@ -25,8 +26,8 @@ Story = tuple[int, Sequence[Happening]]
 def trace(access: Access, key: str, limit: int, as_json: bool) -> None:
     """Tell what happened to a message.
 
-    KEY is its queue id, its Message-ID, or the address of its sender or of a recipient; of several messages the newest
-    come first.
+    KEY is its queue id, the id its peer was told, its Message-ID, or the address of its sender or of a recipient; of
+    several messages the newest come first.
     """
     stories = access.ask(lambda pool: _stories(pool, key, limit))
     if as_json:
@@ -40,14 +41,17 @@ def trace(access: Access, key: str, limit: int, as_json: bool) -> None:
         _print(*story)
 
 
-async def _stories(pool: Pool, key: str, limit: int) -> list[Story]:
+async def _stories(pool: Pool, key: str, limit: int) -> Sequence[Story]:
+    """Return the message whose id `key` is, if there is one, then those it is a key of.
+
+    Both, since a peer that sent to several organisations was told one id.
+    """
     timeline = PostgresTimeline(pool)
     message = _id(key)
-    if message is not None:
-        story = await timeline.story(message)
-        if story:
-            return [(message, story)]
-    return [(found, await timeline.story(found)) for found in await timeline.search(key, limit)]
+    found = [] if message is None else [message]
+    found += await timeline.search(key if message is None else print_id(message), limit)
+    stories = [(number, await timeline.story(number)) for number in dict.fromkeys(found)]
+    return [(number, story) for number, story in stories if story][:limit]
 
 
 def _id(key: str) -> int | None:
@@ -60,7 +64,7 @@ def _id(key: str) -> int | None:
 def _print(message: int, story: Sequence[Happening]) -> None:
     click.echo(print_id(message))
     for event in _events(story):
-        facts = "  ".join(f"{name}={_fact(value)}" for name, value in event.facts.items() if value is not None)
+        facts = "  ".join(f"{name}={_fact(name, value)}" for name, value in event.facts.items() if _says(value))
         click.echo(f"  {date_text(event.at)}  {event.kind:<10}  {facts}".rstrip())
 
 
@@ -68,20 +72,32 @@ def _events(story: Sequence[Happening]) -> list[Event]:
     return [event for happening in story for event in happening.events]
 
 
-def _fact(value: Fact) -> str:
+def _says(value: Fact) -> bool:
+    """Return whether there is anything to print."""
+    return value is not None and value != []
+
+
+def _fact(name: str, value: Fact) -> str:
     if isinstance(value, list):
         return ",".join(map(cell, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = cell(value)
+    text = date_text(value) if _is_time(value, name) else cell(value)
     return f'"{text}"' if " " in text else text
+
+
+def _is_time(value: Fact, name: str) -> TypeGuard[float]:
+    return name.endswith("_at") and isinstance(value, int | float)
 
 
 def _json(message: int, story: Sequence[Happening]) -> dict[str, object]:
     return {
         "id": print_id(message),
-        "organisation": story[0].organisation if story else None,
-        "events": [{"at": date_json(event.at), "kind": event.kind, "facts": event.facts} for event in _events(story)],
+        "organisation": story[0].organisation,
+        "events": [_event_json(event) for event in _events(story)],
     }
+
+
+def _event_json(event: Event) -> dict[str, object]:
+    facts = {name: date_json(value) if _is_time(value, name) else value for name, value in event.facts.items()}
+    return {"at": date_json(event.at), "kind": event.kind, "facts": facts}

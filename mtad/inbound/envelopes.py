@@ -1,7 +1,8 @@
 """From one SMTP transaction to the messages it becomes: one an organisation, each recipient once (pure).
 
 Two organisations that receive one message share its octets and nothing else: each has its own `messages` row, its own
-recipients, its own timeline.
+recipients, its own timeline. The peer is told one id, which stands in Received as well: that of the first message and
+of the content. The others are found by it too.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from mtad.model import event
 from mtad.model.address import Address, path
 from mtad.model.envelope import Peer, Recipient
 from mtad.model.event import Event
+from mtad.model.identity import print_id
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
 from mtad.model.text import shown
@@ -31,7 +33,7 @@ class Stamp:
 def address_messages(
     peer: Peer, reverse_path: Address | None, routes: tuple[Route, ...], stamp: Stamp
 ) -> tuple[Message, ...]:
-    """Return the messages, the first of which has the content's id."""
+    """Return the messages, the first of which has the content's id, which the peer is told."""
     by_organisation: dict[int, list[Route]] = {}
     for route in routes:
         assert route.organisation is not None
@@ -60,6 +62,7 @@ def _message(
     stamp: Stamp,
 ) -> Message:
     recipients = _recipients(routes)
+    told = print_id(stamp.content_id) if message_id != stamp.content_id else None
     header_id = shown(stamp.message_id.strip(), 250) if stamp.message_id else None
     return Message(
         id=message_id,
@@ -72,8 +75,8 @@ def _message(
         received_at=stamp.now,
         expires_at=stamp.expires_at,
         copies=copies,
-        keys=_keys(peer, reverse_path, recipients, header_id),
-        events=(_received(peer, reverse_path, stamp, header_id), *_routed(routes, stamp.now)),
+        keys=(*_keys(peer, reverse_path, recipients, header_id), *((told,) if told else ())),
+        events=(_received(peer, reverse_path, stamp, header_id, told), *_routed(routes, stamp.now)),
     )
 
 
@@ -101,7 +104,8 @@ def _keys(
     return tuple(keys)
 
 
-def _received(peer: Peer, reverse_path: Address | None, stamp: Stamp, header_id: str | None) -> Event:
+def _received(peer: Peer, reverse_path: Address | None, stamp: Stamp, header_id: str | None, told: str | None) -> Event:
+    """Return how the story begins; `told` is the id the peer knows the message by, if that is another."""
     return Event(
         event.RECEIVED,
         stamp.now,
@@ -112,6 +116,7 @@ def _received(peer: Peer, reverse_path: Address | None, stamp: Stamp, header_id:
             "reverse_path": path(reverse_path),
             "size": stamp.size,
             "message_id": header_id,
+            "told_id": told,
         },
     )
 

@@ -1,7 +1,7 @@
 """Timeline events: what happened to a message, which rule or record decided, and on which facts.
 
 Every step that decides writes one, in the transaction of the rows it concerns (DESIGN §3). Facts are small and
-already fit to be shown (`mtad.model.text.shown`).
+already fit to be shown (`mtad.model.text.shown`). One whose name ends in `_at` is a time in epoch seconds.
 """
 
 from dataclasses import dataclass, field

@@ -92,7 +92,7 @@ def _settle_one(
             if end is not None:
                 failed = Event(event.FAILED, now, facts | {"reason": end.value})
                 return result(Disposal.GONE, reason=end.value), failed
-            return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next": due})
+            return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next_at": due})
 
 
 def _where(outcome: Outcome) -> dict[str, Fact]:

@@ -54,7 +54,7 @@ class DeliveringTest(SynchronousTestCase):
         story = self.story(message)
         self.assertEqual([event.kind for event in story], ["received", "routed", "deferred", "deferred", "delivered"])
         self.assertIn("No space left on device", str(story[2].facts["detail"]))
-        first, second = (float(str(event.facts["next"])) - event.at for event in story[2:4])
+        first, second = (float(str(event.facts["next_at"])) - event.at for event in story[2:4])
         self.assertGreater(second, first)
         self.assertGreater(first, 2 * MINUTE)
 

@@ -21,9 +21,10 @@ from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.writer import Writer
-from mtad.model.event import RECEIVED, ROUTED, Event
+from mtad.model.event import DEFERRED, RECEIVED, ROUTED, Event
 from mtad.model.identity import print_id
-from tests.contract.letters import NOW, letter, recipients
+from mtad.model.job import Acceptance
+from tests.contract.letters import NOW, letter, message, recipients
 from tests.stores import database, wait_stopped
 
 DEMO = Path(__file__).parents[2] / "docs" / "demo.yaml"
@@ -173,11 +174,12 @@ class QueueTest(DatabaseCase):
         await writer.start()
         self.addCleanup(lambda: started(writer.stop()))
         node = await PostgresNodes(self.pool).join("test", NOW)
-        queue = PostgresQueue(writer, self.pool)
+        self.queue = queue = PostgresQueue(writer, self.pool)
         events = (
             Event(RECEIVED, NOW, {"peer": "192.0.2.1", "helo": "a b\\x1b", "size": 7, "tls": None}),
             Event(ROUTED, NOW + 0.5, {"recipients": ["user0@acme.example", "user1@acme.example"]}),
         )
+        self.owner = node.owner
         await queue.accept(letter(MESSAGE, recipients=recipients(2), events=events), node.owner)
         await queue.accept(letter(OTHER, reverse_path=None, received_at=NOW + 1), node.owner)
         await self.pool.query("update message_queue set status = 'held' where message = %s and n = 0", (OTHER,))
@@ -246,6 +248,31 @@ class QueueTest(DatabaseCase):
         one = await self.mtactl("trace", "alice@acme.example", "--limit", "1")
         self.assertEqual(one.splitlines()[0], self.ids[1])
         self.assertIn("nobody@acme.example: nothing is known of it", await self.refused("trace", "nobody@acme.example"))
+
+    async def test_the_id_a_peer_was_told_finds_the_messages_of_all_organisations(self) -> None:
+        told, copy = OTHER + 1, OTHER + 2
+        messages = (
+            message(told, copies=2),
+            message(copy, organisation=2, content_id=told, copies=2, keys=(print_id(told), "eve@other.example")),
+        )
+        await self.queue.accept(Acceptance(told, b"content", messages), self.owner)
+        both = await self.mtactl("trace", print_id(told).lower())
+        headings = [line for line in both.splitlines() if line and line[0] != " "]
+        self.assertEqual(headings, [print_id(told), print_id(copy)])
+        one = await self.mtactl("trace", print_id(copy))
+        self.assertNotIn(print_id(told) + "\n", one)
+        self.assertEqual(one.splitlines()[0], print_id(copy))
+
+    async def test_facts_are_printed_as_what_they_are(self) -> None:
+        facts = {"next_at": NOW + 300.25, "share": 0.1234567890123, "count": 1_234_567, "dead_ends": [], "tls": None}
+        await self.queue.accept(letter(OTHER + 1, events=(Event(DEFERRED, NOW + 1, facts),)), self.owner)
+        story = await self.mtactl("trace", print_id(OTHER + 1))
+        self.assertEqual(
+            story.splitlines()[-1],
+            '  2027-01-15 08:00:01  deferred    next_at="2027-01-15 08:05:00"  share=0.1234567890123  count=1234567',
+        )
+        (told,) = json.loads(await self.mtactl("trace", print_id(OTHER + 1), "--json"))
+        self.assertEqual(told["events"][-1]["facts"], facts | {"next_at": "2027-01-15T08:05:00.250Z"})
 
     async def test_a_story_for_programs(self) -> None:
         (story,) = json.loads(await self.mtactl("trace", self.ids[0], "--json"))

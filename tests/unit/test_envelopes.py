@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.inbound.envelopes import Stamp, address_messages
 from mtad.model.envelope import Peer
 from mtad.model.event import Fact
+from mtad.model.identity import print_id
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
 from mtad.model.tenant import Domain
@@ -47,6 +48,10 @@ class EnvelopesTest(SynchronousTestCase):
         self.assertEqual((ours.content_id, theirs.content_id, ours.copies, theirs.copies), (100, 100, 2, 2))
         self.assertEqual((ours.organisation, theirs.organisation), (10, 20))
         self.assertEqual((ours.id, theirs.id), (100, 101))
+        self.assertIn(print_id(100), theirs.keys)
+        self.assertEqual(theirs.events[0].facts["told_id"], print_id(100))
+        self.assertIsNone(ours.events[0].facts["told_id"])
+        self.assertFalse({print_id(100), print_id(101)} & set(ours.keys))
         seen: list[Fact] = [fact for event in ours.events for fact in event.facts.values()]
         self.assertNotIn("other.example", repr((ours.keys, seen, ours.recipients)))
 
