@@ -7,7 +7,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     message/       L1  the octets of RFC 5322 messages: headers, trace
     verification/  L1  whose mail it is: signatures, their keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
-    routing/       L1  where a recipient leads
+    routing/       L1  where a recipient leads, and which hosts take its mail
     scheduling/    L1  when to try again
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, protocol, session, routing, reception

@@ -364,7 +364,7 @@ class JudgementTest(StubResolverCase):
         self.server.script = self.server.failing(dns.rcode.SERVFAIL, words)
         answer = await self.ask()
         self.assertEqual(answer.status, Status.SERVFAIL)
-        self.assertIn("Network Error", answer.detail)
+        self.assertIn("NETWORK ERROR", answer.detail)
         self.assertTrue(answer.detail.isprintable())
         self.assertLess(len(answer.detail), 300)
 

@@ -17,8 +17,6 @@ import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
-import dns.ttl
 from dns.rdtypes.ANY.CNAME import CNAME
 from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.PTR import PTR
@@ -27,17 +25,18 @@ from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
+from mtad.adapters.resolver.message import Entry, Error, Message, read, text
 from mtad.model.answer import MailExchange, Question, Record, Status
-from mtad.model.text import shown
 
 # What goes over every network in one piece.
 UDP_OCTETS = 1232
 # No answer that mail needs is larger; these bound what one can cost.
 MAX_OCTETS = 32 * 1024
-MAX_RECORDS = 1000
+MAX_RECORDS = 500
 MAX_CNAMES = 8
 # RFC 8914 §4.7 to §4.13, and 25, registered later: signatures are there and wrong, or should be there.
 _BOGUS = frozenset({6, 7, 8, 9, 10, 11, 12, 25})
+_TITLES = {int(code): code.name.replace("_", " ") for code in dns.edns.EDECode}
 _UNKNOWN_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP, dns.rcode.BADVERS})
 _HEADER = struct.Struct("!6H")
 
@@ -96,85 +95,77 @@ class Query:
         if len(octets) > MAX_OCTETS or sum(counts) > MAX_RECORDS:
             return Reply(Status.SERVFAIL, words="an answer too large to be read")
         try:
-            message = dns.message.from_wire(octets, keyring=False, ignore_trailing=True)
-        except Exception as wrong:  # its record classes raise whatever they meet
+            message = read(octets, _type(self.question))
+        except Exception as wrong:  # record classes raise whatever they meet
             return Reply(Status.SERVFAIL, words=f"a malformed answer, {type(wrong).__name__}")
         return self._judged(message) if self._is_ours(message) else None
 
-    def _is_ours(self, message: dns.message.Message) -> bool:
-        if message.opcode() != dns.opcode.QUERY:
+    def _is_ours(self, message: Message) -> bool:
+        if message.opcode != dns.opcode.QUERY:
             return False
-        if not message.question:
+        if not message.questions:
             # Servers that do not understand a question may leave it out.
-            return message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
-        asked = message.question[0]
-        return (
-            len(message.question) == 1
-            and asked.name == _name(self.question)
-            and asked.rdtype == _type(self.question)
-            and asked.rdclass == dns.rdataclass.IN
-        )
+            return message.code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+        return message.questions == ((_canonical(self.question), _type(self.question), dns.rdataclass.IN),)
 
-    def _judged(self, message: dns.message.Message) -> Reply | Retry:
-        code = message.rcode()
-        if code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+    def _judged(self, message: Message) -> Reply | Retry:
+        if message.code in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             return _followed(message, self)
-        if code in _UNKNOWN_EDNS and self.edns:
+        if message.code in _UNKNOWN_EDNS and self.edns:
             return Retry.WITHOUT_EDNS
-        errors = [option for option in message.options if isinstance(option, dns.edns.EDEOption)]
-        words = "; ".join([dns.rcode.to_text(code), *(shown(error.to_text(), 100) for error in errors[:3])])
-        if code == dns.rcode.REFUSED:
+        words = "; ".join([dns.rcode.to_text(dns.rcode.Rcode.make(message.code)), *map(_explained, message.errors)])
+        if message.code == dns.rcode.REFUSED:
             return Reply(Status.REFUSED, words=words)
-        bogus = any(error.code in _BOGUS for error in errors)
+        bogus = any(error.code in _BOGUS for error in message.errors)
         return Reply(Status.BOGUS if bogus else Status.SERVFAIL, words=words)
 
 
-def _followed(message: dns.message.Message, query: Query) -> Reply:
+def _followed(message: Message, query: Query) -> Reply:
     """Follow the CNAMEs of a message from the question's name to where they end."""
-    name, wanted = _name(query.question), _type(query.question)
+    name, wanted = _canonical(query.question), _type(query.question)
     authentic = query.want_ad and bool(message.flags & dns.flags.AD)
-    ttl = float(dns.ttl.MAX_TTL)
+    ttl = float("inf")
     for cnames in range(MAX_CNAMES + 1):
-        found = message.get_rrset(message.answer, name, dns.rdataclass.IN, wanted)
+        here = [entry for entry in message.answer if entry.name == name]
+        found = [entry for entry in here if entry.kind == wanted]
         if found:
-            if message.rcode() != dns.rcode.NOERROR:
+            if message.code != dns.rcode.NOERROR:
                 return Reply(Status.SERVFAIL, words="NXDOMAIN together with records")
-            records = tuple(_record(rdata) for rdata in found)
-            return Reply(Status.FOUND, _text(name), records, cnames, True, authentic, min(ttl, found.ttl))
-        alias = message.get_rrset(message.answer, name, dns.rdataclass.IN, dns.rdatatype.CNAME)
-        if not alias:
+            records = tuple(dict.fromkeys(_record(entry.data) for entry in found))
+            ttl = min(ttl, *(entry.ttl_seconds for entry in found))
+            return Reply(Status.FOUND, name, records, cnames, True, authentic, ttl)
+        # All that is left at this name are its CNAMEs, of which there is one.
+        if not here:
             return _without(message, name, cnames, authentic, ttl)
-        target = alias[0]
-        assert isinstance(target, CNAME)
-        name, ttl = target.target, min(ttl, alias.ttl)
+        ttl = min(ttl, here[0].ttl_seconds)
+        name = str(_record(here[0].data))
     return Reply(Status.SERVFAIL, words=f"more than {MAX_CNAMES} CNAMEs")
 
 
-def _without(message: dns.message.Message, name: dns.name.Name, cnames: int, authentic: bool, ttl: float) -> Reply:
+def _without(message: Message, name: str, cnames: int, authentic: bool, ttl: float) -> Reply:
     """Tell what it means that a message has no record at `name` (RFC 2308 §2)."""
-    seconds = [_negative_ttl(rrset) for rrset in message.authority if _is_soa_over(rrset, name)]
+    seconds = [_negative_ttl(entry) for entry in message.authority if _is_soa_over(entry, name)]
     knows = bool(message.flags & (dns.flags.RA | dns.flags.AA))
-    if message.rcode() == dns.rcode.NOERROR and cnames and not seconds:
-        return Reply(Status.NO_DATA, _text(name), (), cnames, False, authentic, ttl)
+    if message.code == dns.rcode.NOERROR and cnames and not seconds:
+        return Reply(Status.NO_DATA, name, (), cnames, False, authentic, ttl)
     ttl = min(ttl, *seconds) if seconds else 0.0
-    if message.rcode() == dns.rcode.NXDOMAIN:
+    if message.code == dns.rcode.NXDOMAIN:
         if not knows:
             return Reply(Status.SERVFAIL, words="NXDOMAIN from a server that does not resolve")
-        return Reply(Status.NO_NAME, _text(name), (), cnames, True, authentic, ttl)
-    refers = any(rrset.rdtype == dns.rdatatype.NS for rrset in message.authority)
+        return Reply(Status.NO_NAME, name, (), cnames, True, authentic, ttl)
+    refers = any(entry.kind == dns.rdatatype.NS for entry in message.authority)
     if not seconds and (refers or not knows):
         return Reply(Status.SERVFAIL, words="it refers elsewhere, and does not resolve")
-    return Reply(Status.NO_DATA, _text(name), (), cnames, True, authentic, ttl)
+    return Reply(Status.NO_DATA, name, (), cnames, True, authentic, ttl)
 
 
-def _is_soa_over(rrset: dns.rrset.RRset, name: dns.name.Name) -> bool:
-    return bool(rrset) and rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name)
+def _is_soa_over(entry: Entry, name: str) -> bool:
+    return entry.kind == dns.rdatatype.SOA and (not entry.name or f".{name}".endswith(f".{entry.name}"))
 
 
-def _negative_ttl(rrset: dns.rrset.RRset) -> float:
+def _negative_ttl(entry: Entry) -> float:
     """Return how long a negative answer holds by its SOA (RFC 2308 §5)."""
-    soa = rrset[0]
-    return min(rrset.ttl, soa.minimum) if isinstance(soa, SOA) else 0.0
+    return min(entry.ttl_seconds, entry.data.minimum) if isinstance(entry.data, SOA) else 0.0
 
 
 def _record(rdata: object) -> Record:
@@ -182,32 +173,37 @@ def _record(rdata: object) -> Record:
         case A(address=address) | AAAA(address=address):
             return str(address)
         case MX(preference=preference, exchange=host):
-            return MailExchange(preference, _text(host))
+            return MailExchange(preference, text(host))
         case TXT(strings=strings):
             return b"".join(strings)
         case CNAME(target=target) | PTR(target=target):
-            return _text(target)
+            return text(target)
         case _:
             raise AssertionError(f"nobody asks for {rdata!r}")
+
+
+def _explained(error: Error) -> str:
+    title = _TITLES.get(error.code, f"extended error {error.code}")
+    return f"{title}: {error.text}" if error.text else title
 
 
 def _type(question: Question) -> dns.rdatatype.RdataType:
     return dns.rdatatype.RdataType[question.kind.value]
 
 
-def is_name(text: str) -> bool:
+def is_name(name: str) -> bool:
     """Return whether the DNS could have this name: ASCII, no label empty or over 63 octets, 255 in all."""
     try:
-        dns.name.from_text(f"{text}." if text else ".")
+        dns.name.from_text(f"{name}." if name else ".")
     except dns.exception.DNSException:
         return False
-    return text.isascii()
+    return name.isascii()
 
 
 def _name(question: Question) -> dns.name.Name:
     return dns.name.from_text(f"{question.name}." if question.name else ".")
 
 
-def _text(name: dns.name.Name) -> str:
-    """Return a name as `mtad.model.answer` has them."""
-    return "" if name == dns.name.root else name.to_text(omit_final_dot=True).lower()
+def _canonical(question: Question) -> str:
+    """Return a question's name as names from the wire are written."""
+    return text(_name(question))
