@@ -11,7 +11,12 @@ from random import Random
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IReactorTime,
+)
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import Interface
 
@@ -162,8 +167,11 @@ class INetwork(Interface):
     def listen(address: str, factory: "Factory[Any]") -> IListeningPort:
         """Accept connections at `127.0.0.1:2525`, `[::1]:25` or `:25`; raises InvalidInput when it cannot."""
 
-    def dial(address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
-        """Connect to `host:port` or the path of a unix socket; fails with ConnectError or TimeoutError."""
+    def dial(address: str, factory: Factory, timeout_seconds: float, source: str | None = None) -> "Deferred[Protocol]":
+        """Connect to `host:port` or the path of a unix socket; fails with ConnectError or TimeoutError.
+
+        `source` is the address of this machine to come from, of the family of `host`, which then is an address too.
+        """
 
 
 class ITlsContexts(Interface):
@@ -171,6 +179,9 @@ class ITlsContexts(Interface):
 
     def server() -> IOpenSSLServerConnectionCreator | None:
         """Return the context factory for `ITLSTransport.startTLS`, None when no certificate is configured."""
+
+    def client(level: TlsLevel, host: str) -> IOpenSSLClientConnectionCreator:
+        """Return what a connection to the server called `host` starts TLS with; VERIFY also verifies that name."""
 
 
 class IOffload(Interface):

@@ -97,7 +97,7 @@ def _redis(settings: Settings, embedded: EmbeddedStores | None) -> RedisServer:
 def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     """Return the real ports; nothing is opened before their `start`. Raises InvalidInput for a bad certificate."""
     _make_mail_directory(settings)
-    journal = Journal(least=settings.logging.least)
+    journal = Journal(least=settings.logging.least, max_domains=settings.metrics.max_domains)
     network = SocketNetwork(reactor)
     offload = ProcessOffload(reactor, OFFLOAD_THREADS)
     random = SystemRandom()

@@ -12,20 +12,24 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.web.server import Site
 
-from mtad.config import Maildir, Settings
+from mtad.config import Lmtp, Maildir, Relay, Settings
 from mtad.inbound.factory import ReceivingFactory
 from mtad.inbound.protocol import Terms
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession
 from mtad.interfaces import Ports
-from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
+from mtad.model.endpoint import HostPort, parse
+from mtad.model.exchangers import OwnNames
+from mtad.model.next_hop import Credentials, NextHop
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
+from mtad.outbound.client import MailClient
 from mtad.outbound.delivery import DeliveryService
 from mtad.outbound.housekeeping import Housekeeping
-from mtad.outbound.lmtp import LmtpClient
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.membership import Membership
 from mtad.outbound.queue import QueueService
+from mtad.outbound.remote import Outward, RemoteDelivery
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import Schedule
 from mtad.outbound.worker import PATIENCE_SECONDS, Room, Worker
@@ -172,21 +176,68 @@ def _flow_out(settings: Settings, ports: Ports) -> _FlowOut:
 
 def _delivery(settings: Settings, ports: Ports, membership: Membership) -> DeliveryService:
     local = settings.delivery.local
-    default: LocalDelivery = MaildirDelivery() if isinstance(local, Maildir) else LmtpDelivery(local.addr)
+    client = MailClient(
+        network=ports.network,
+        tls=ports.tls,
+        clock=ports.clock,
+        journal=ports.journal,
+        hostname=settings.server.hostname,
+        may_send=lambda: membership.good,
+        max_connections=settings.delivery.max_connections_per_destination,
+        messages_per_connection=settings.delivery.messages_per_connection,
+    )
     return DeliveryService(
         directory=ports.directory,
         maildirs=MaildirWriter(offload=ports.offload, hostname=settings.server.hostname),
-        lmtp=LmtpClient(
-            network=ports.network,
+        client=client,
+        remote=RemoteDelivery(
+            resolver=ports.resolver,
+            client=client,
             clock=ports.clock,
-            hostname=settings.server.hostname,
-            max_connections=settings.delivery.max_connections_per_destination,
-            may_send=lambda: membership.good,
+            chance=ports.random.random,
+            outward=_outward(settings),
         ),
-        default=default,
+        default=_default(settings),
         maildir_path=local.path if isinstance(local, Maildir) else settings.server.state_dir / "mail",
+        clock=ports.clock,
         journal=ports.journal,
     )
+
+
+def _default(settings: Settings) -> LocalDelivery:
+    local = settings.delivery.local
+    if isinstance(local, Maildir):
+        return MaildirDelivery()
+    return LmtpDelivery(local.addr) if isinstance(local, Lmtp) else SmtpDelivery(local.addr)
+
+
+def _outward(settings: Settings) -> Outward:
+    delivery = settings.delivery
+    return Outward(
+        own=_own(settings),
+        port=delivery.port,
+        relay=None if delivery.relay is None else _smarthost(delivery.relay),
+        sources=delivery.source_addresses,
+        allow_private=delivery.allow_private,
+    )
+
+
+def _own(settings: Settings) -> OwnNames:
+    """Return what leads back to this server; another port of its addresses is another server's."""
+    listening = parse(settings.server.smtp_addr)
+    addresses: frozenset[str] = frozenset()
+    if isinstance(listening, HostPort) and listening.port == settings.delivery.port:
+        addresses = frozenset((listening.host,) if listening.host else settings.delivery.source_addresses)
+    return OwnNames(frozenset((settings.server.hostname.lower(),)), addresses)
+
+
+def _smarthost(relay: Relay) -> NextHop:
+    where = parse(relay.addr)
+    credentials = None
+    if relay.username is not None and relay.password is not None:
+        credentials = Credentials(relay.username, relay.password.reveal())
+    host = where.host if isinstance(where, HostPort) else where.path
+    return NextHop(host=host, address=relay.addr, tls=relay.tls, credentials=credentials)
 
 
 def _receiving(settings: Settings, ports: Ports, routing: RoutingService, queue: QueueService) -> ReceivingFactory:

@@ -1,8 +1,8 @@
 """The journal: events become log lines and Prometheus metrics, as the table of `mtad.model.journal` says.
 
-It never raises and never grows: an event outside the table is logged as such, a label value outside its set counts as
-`other`. A record costs one to three microseconds besides its log line (bench/journal.py). What it does not do: format
-the log (that is the sink's), serve HTTP (that is `mtad.web`).
+It never raises and never grows: an event outside the table is logged as such, a label value outside its set, or beyond
+the number a setting allows, counts as `other`. A record costs one to three microseconds besides its log line
+(bench/journal.py). What it does not do: format the log (that is the sink's), serve HTTP (that is `mtad.web`).
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from mtad.interfaces import IJournal
 from mtad.model.event import Fact
-from mtad.model.journal import EVENTS, METRICS, OTHER, Kind, Level, Metric, Update
+from mtad.model.journal import DOMAINS, EVENTS, METRICS, OTHER, FirstMet, Kind, Level, Metric, Update
 
 LogSink = Callable[[Level, str, Mapping[str, Fact]], None]
 
@@ -44,10 +44,11 @@ def twisted_log(level: Level, event: str, facts: Mapping[str, Fact]) -> None:
 class Journal:
     """Counts in a registry of its own, and gives `log` what is at least as loud as `least`.
 
-    What the log then leaves out is the log's choice; `least` only spares it what it would leave out anyway.
+    What the log then leaves out is the log's choice; `least` only spares it what it would leave out anyway. As many
+    domains as `max_domains` have series of their own: those met first.
     """
 
-    def __init__(self, log: LogSink = twisted_log, least: Level = Level.INFO) -> None:
+    def __init__(self, log: LogSink = twisted_log, least: Level = Level.INFO, max_domains: int = 1000) -> None:
         # Only doubles the exposition; nobody asks when a counter was made.
         disable_created_metrics()
         self._log = log
@@ -55,10 +56,11 @@ class Journal:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         families = {name: self._family(metric) for name, metric in METRICS.items()}
+        met = {DOMAINS: _Met(max_domains)}
         self._events = {
             event: (
                 entry.level if entry.level is not None and _louder(entry.level, least) else None,
-                [_counting(families[update.metric], METRICS[update.metric], update) for update in entry.updates],
+                [_counting(families[update.metric], METRICS[update.metric], update, met) for update in entry.updates],
             )
             for event, entry in EVENTS.items()
         }
@@ -92,12 +94,29 @@ def _louder(level: Level, least: Level) -> bool:
     return _LOUDNESS.index(level) >= _LOUDNESS.index(least)
 
 
-def _counting(family: Any, metric: Metric, update: Update) -> Callable[[Mapping[str, Fact]], None]:
+class _Met:
+    """The values of a label that have been met, up to a number of them; all metrics share them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: set[object] = set()
+
+    def __contains__(self, value: object) -> bool:
+        """Return whether it is one of them; while there is room every value is."""
+        if value not in self._values and len(self._values) < self._limit:
+            self._values.add(value)
+        return value in self._values
+
+
+_Bounds = Mapping[FirstMet, _Met]
+
+
+def _counting(family: Any, metric: Metric, update: Update, met: _Bounds) -> Callable[[Mapping[str, Fact]], None]:
     """Return what an update does, with all that can be looked up beforehand looked up."""
     move = "observe" if metric.kind is Kind.HISTOGRAM else "set" if update.absolute else "inc"
     amount = update.amount
     if metric.labels:
-        find = _finding(family, metric, update)
+        find = _finding(family, metric, update, met)
         return lambda facts: getattr(find(facts), move)(facts[amount] if isinstance(amount, str) else amount)
     act = getattr(family, move)
     if isinstance(amount, str):
@@ -105,19 +124,20 @@ def _counting(family: Any, metric: Metric, update: Update) -> Callable[[Mapping[
     return lambda facts: act(amount)
 
 
-def _finding(family: Any, metric: Metric, update: Update) -> Callable[[Mapping[str, Fact]], Any]:
+def _finding(family: Any, metric: Metric, update: Update, met: _Bounds) -> Callable[[Mapping[str, Fact]], Any]:
     """Return what finds the series of an event; each is made when it is first met."""
     series: dict[tuple[Fact, ...], Any] = {}
-    sources = [(label, update.labels[label]) for label in metric.labels]
+    sources = [
+        (met[values] if isinstance(values, FirstMet) else values, update.labels[label])
+        for label, values in metric.labels.items()
+    ]
 
     def find(facts: Mapping[str, Fact]) -> Any:
         values = tuple(source[1:] if source[0] == "=" else facts[source] for _, source in sources)
         found = series.get(values)
         if found is not None:
             return found
-        known = [
-            value if value in metric.labels[label] else OTHER for (label, _), value in zip(sources, values, strict=True)
-        ]
+        known = [value if value in allowed else OTHER for (allowed, _), value in zip(sources, values, strict=True)]
         child = family.labels(*known)
         if tuple(known) == values:
             series[values] = child

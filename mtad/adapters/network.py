@@ -82,24 +82,27 @@ class SocketNetwork:
                 ports.append(self._reactor.adoptStreamPort(each.fileno(), each.family, serving))
         return Ports(ports)
 
-    def dial(self, address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
+    def dial(
+        self, address: str, factory: Factory, timeout_seconds: float, source: str | None = None
+    ) -> "Deferred[Protocol]":
         """Connect; fails with ConnectError, of which TimeoutError is one. Cancelling gives up."""
         try:
-            endpoint = self._endpoint(address, timeout_seconds)
+            endpoint = self._endpoint(address, timeout_seconds, source)
         except ValueError as wrong:
             return fail(error.ConnectError(string=str(wrong)))
         connected = cast("Deferred[Protocol]", endpoint.connect(factory))
         connected.addTimeout(timeout_seconds, self._reactor, _timed_out)
         return connected.addErrback(_as_connect_error)
 
-    def _endpoint(self, address: str, timeout_seconds: float) -> IStreamClientEndpoint:
+    def _endpoint(self, address: str, timeout_seconds: float, source: str | None) -> IStreamClientEndpoint:
         where = parse(address)
+        bind = (source, 0) if source else None
         if isinstance(where, UnixPath):
             return UNIXClientEndpoint(self._reactor, where.path, timeout_seconds)
         if isIPAddress(where.host):
-            return TCP4ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+            return TCP4ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds, bind)
         if isIPv6Address(where.host):
-            return TCP6ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+            return TCP6ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds, bind)
         # A name costs a thread, the resolver's.
         return HostnameEndpoint(self._reactor, where.host, where.port, timeout_seconds)
 

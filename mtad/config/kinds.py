@@ -155,6 +155,21 @@ class NameServer(str):
         return place
 
 
+class SourceAddress(str):
+    """An IP address of this machine to connect from."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the address as `ipaddress` prints it."""
+        text = _text(raw)
+        try:
+            return cls(ipaddress.ip_address(text))
+        except ValueError:
+            raise ValueError(f"expected an IP address such as 192.0.2.1, got {text!r}") from None
+
+
 class DatabaseHost(str):
     """A host of libpq: a name, an IP address, or the directory of a unix socket; `place` also knows `host:port`."""
 

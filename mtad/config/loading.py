@@ -12,11 +12,11 @@ import msgspec
 from mtad.config.decoding import decode
 from mtad.config.document import Document, KeyPath, read
 from mtad.config.kinds import Hostname, RootCertificates, Secret
-from mtad.config.sections import Database, Redis, Section, Settings
+from mtad.config.sections import Database, Redis, Relay, Section, Settings
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
-Store = TypeVar("Store", Database | None, Redis | None)
+Locked = TypeVar("Locked", Database | None, Redis | None, Relay | None)
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "DB_HOST": ("database", "host"),
@@ -55,8 +55,11 @@ def load(path: Path, environ: Mapping[str, str], machine_name: Callable[[], str]
         settings = _named(settings, machine_name())
     return msgspec.structs.replace(
         settings,
-        database=_unlocked(document, "database", settings.database),
-        redis=_unlocked(document, "redis", settings.redis),
+        database=_unlocked(document, ("database",), settings.database),
+        redis=_unlocked(document, ("redis",), settings.redis),
+        delivery=msgspec.structs.replace(
+            settings.delivery, relay=_unlocked(document, ("delivery", "relay"), settings.delivery.relay)
+        ),
     )
 
 
@@ -109,19 +112,19 @@ def _resolved(section: S, directory: Path) -> S:
     return msgspec.structs.replace(section, **changed)
 
 
-def _unlocked(document: Document, name: str, store: Store) -> Store:
-    """Return a store's section with its password read from the file that holds it."""
-    if store is None or store.password_file is None:
-        return store
-    at = (name, "password_file")
+def _unlocked(document: Document, section: KeyPath, locked: Locked) -> Locked:
+    """Return a section with its password read from the file that holds it."""
+    if locked is None or locked.password_file is None:
+        return locked
+    at = (*section, "password_file")
     try:
-        with store.password_file.open("rb") as file:
+        with locked.password_file.open("rb") as file:
             password = Secret.parse(_line(file.read(_MAX_SECRET_OCTETS + 1)))
     except OSError as error:
         raise document.wrong(at, f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise document.wrong(at, "expected a file of one line of UTF-8, the password") from None
-    return msgspec.structs.replace(store, password=password, password_file=None)
+    return msgspec.structs.replace(locked, password=password, password_file=None)
 
 
 def _line(octets: bytes) -> str:

@@ -25,8 +25,10 @@ from mtad.config.kinds import (
     RootCertificates,
     Seconds,
     Secret,
+    SourceAddress,
 )
 from mtad.model.journal import Level
+from mtad.model.next_hop import TlsLevel
 from mtad.model.units import duration_text
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -195,11 +197,45 @@ class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
     addr: DialAddress
 
 
-class Delivery(Section, frozen=True):
-    """Where mail for mailboxes here goes, unless its domain says otherwise."""
+class Smtp(Section, frozen=True, tag_field="kind", tag="smtp"):
+    """Hand over to a mail store by SMTP."""
 
-    local: Maildir | Lmtp = Maildir()
+    addr: DialAddress
+
+
+class Relay(Section, frozen=True):
+    """The smarthost: the one server that all mail to elsewhere goes through."""
+
+    addr: DialAddress
+    username: Name | None = None
+    password: Secret | None = None
+    password_file: Path | None = None
+    tls: TlsLevel = TlsLevel.MAY
+
+    def __post_init__(self) -> None:
+        _one_of(self, "password", "password_file")
+        given = "password" if self.password is not None else "password_file" if self.password_file is not None else None
+        if given and self.username is None:
+            raise Wrong(given, "expected username beside it")
+        if self.username is not None and not given:
+            raise Wrong("username", "expected password or password_file beside it")
+        if self.tls is TlsLevel.VERIFY and self.addr.startswith("/"):
+            raise Wrong("tls", "expected none, since addr is a unix socket, which has no name to verify")
+
+
+class Delivery(Section, frozen=True):
+    """Where mail goes: `local` what is for mailboxes here, unless its domain says otherwise, the rest to elsewhere.
+
+    Without `relay` that is where the DNS says.
+    """
+
+    port: Port = 25
+    local: Maildir | Lmtp | Smtp = Maildir()
+    relay: Relay | None = None
+    allow_private: bool = False
     max_connections_per_destination: Count = 20
+    messages_per_connection: Count = 100
+    source_addresses: tuple[SourceAddress, ...] = ()
 
 
 class Tls(Section, frozen=True):
@@ -231,6 +267,12 @@ class Timeline(Section, frozen=True):
         _at_least(self, _DAY, "keep")
 
 
+class Metrics(Section, frozen=True):
+    """What `/metrics` tells."""
+
+    max_domains: Annotated[int, Meta(ge=0, le=100_000)] = 1000
+
+
 class Logging(Section, frozen=True):
     """The log on standard output. `levels` holds namespaces that have a level of their own."""
 
@@ -255,4 +297,5 @@ class Settings(Section, frozen=True):
     delivery: Delivery = Delivery()
     tls: Tls = Tls()
     timeline: Timeline = Timeline()
+    metrics: Metrics = Metrics()
     logging: Logging = Logging()

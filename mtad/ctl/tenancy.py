@@ -20,7 +20,7 @@ from typing import Self
 
 from mtad.config import DialAddress, Name, Secret, Section, Wrong
 from mtad.model.address import Address, folded, from_plain
-from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 from mtad.smtp.grammar import parse_address, parse_domain
 
 MAX_TARGETS = 1000
@@ -129,6 +129,17 @@ class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
         return LmtpDelivery(self.addr)
 
 
+class Smtp(Section, frozen=True, tag_field="kind", tag="smtp"):
+    """Hand over to a mail store by SMTP."""
+
+    addr: DialAddress
+
+    @property
+    def value(self) -> LocalDelivery:
+        """What the directory stores."""
+        return SmtpDelivery(self.addr)
+
+
 class Mailbox(Section, frozen=True):
     """A mailbox. Without `password` the one it has stays; a new mailbox has none, and nobody can log in."""
 
@@ -159,7 +170,7 @@ class Domain(Section, frozen=True):
     name: DomainName
     verified: bool | None = None
     catch_all: MailAddress | None = None
-    delivery: Maildir | Lmtp | None = None
+    delivery: Maildir | Lmtp | Smtp | None = None
     mailboxes: tuple[Mailbox, ...] = ()
     aliases: tuple[Alias, ...] = ()
 

@@ -13,6 +13,10 @@ class HostPort:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        """Return the form that `parse` takes."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True)
 class UnixPath:

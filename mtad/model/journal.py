@@ -1,8 +1,9 @@
 """The journal's table: every event a process records of itself, how loud it is logged, and what it counts.
 
 Pure data: `mtad.adapters.metrics` turns it into log lines and Prometheus metrics, `mtad.testing.journal` checks flows
-against it. Each label has a finite set of values declared here; a value outside becomes `other`, so no peer can make
-the exposition grow. Timeline events (`mtad.model.event`) are something else: they belong to messages and are stored.
+against it. Each label has a finite set of values, declared here or bounded by a setting; a value outside becomes
+`other`, so no peer can make the exposition grow. Timeline events (`mtad.model.event`) are something else: they belong
+to messages and are stored.
 """
 
 from collections.abc import Mapping
@@ -33,13 +34,20 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class FirstMet:
+    """Values of a label that nobody can list beforehand: the first ones met, as many as `setting` says."""
+
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """One metric of the exposition. `labels` maps each label to all the values it may have."""
 
     name: str
     kind: Kind
     help: str
-    labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    labels: Mapping[str, frozenset[str] | FirstMet] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
 
 
@@ -74,11 +82,14 @@ REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
     "syntax", "too-large", "too-many-errors", "too-many-recipients", "unacceptable", "unavailable",
 })  # fmt: skip
-DESTINATIONS = frozenset({"maildir", "lmtp", "none"})
+DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
+DOMAINS = FirstMet("metrics.max_domains")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# From a Maildir beside us to a server at the end of its patience; few, for there is a series for each domain.
+_DELIVERY_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)
 _OCTETS = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0)
 
 _METRICS = (
@@ -100,6 +111,11 @@ _METRICS = (
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
+    Metric("smtp_messages_sent_total", Kind.COUNTER, "Messages some next hop took, once for each destination.",
+           {"type": DESTINATIONS | {OTHER}}),
+    Metric("smtp_delivery_duration_seconds", Kind.HISTOGRAM, "How long attempts to deliver took, by where to.",
+           {"domain": DOMAINS, "type": DESTINATIONS | {OTHER}}, _DELIVERY_SECONDS),
+    Metric("delivery_tls_failures_total", Kind.COUNTER, "Times TLS was offered and could not be begun."),
     Metric("delivery_attempts_total", Kind.COUNTER, "Attempts for one recipient, by where to and how they ended.",
            {"kind": DESTINATIONS | {OTHER}, "outcome": OUTCOMES | {OTHER}}),
     Metric("delivery_held_total", Kind.COUNTER, "Recipients put on hold instead of delivered."),
@@ -155,6 +171,11 @@ EVENTS: Mapping[str, Entry] = {
         None, "jobs octets",
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
     ),
+    "delivery.attempted": _entry(
+        None, "id domain type seconds sent", Update("smtp_messages_sent_total", "sent", {"type": "type"}),
+        Update("smtp_delivery_duration_seconds", "seconds", {"domain": "domain", "type": "type"}),
+    ),
+    "delivery.tls_failed": _entry(Level.INFO, "host address reason", Update("delivery_tls_failures_total")),
     "delivery.delivered": _entry(Level.INFO, "id n recipient kind detail", _attempt("delivered")),
     "delivery.deferred": _entry(Level.INFO, "id n recipient kind detail", _attempt("deferred")),
     "delivery.failed": _entry(Level.INFO, "id n recipient kind detail", _attempt("failed")),
@@ -187,6 +208,7 @@ def wrong_with(event: str, facts: Mapping[str, Fact]) -> str | None:
         if isinstance(update.amount, str) and not isinstance(facts[update.amount], int | float):
             return f"{event}: {update.amount} counts, so it must be a number, not {facts[update.amount]!r}"
         for label, source in update.labels.items():
-            if not source.startswith("=") and facts[source] not in METRICS[update.metric].labels[label]:
+            values = METRICS[update.metric].labels[label]
+            if not source.startswith("=") and not isinstance(values, FirstMet) and facts[source] not in values:
                 return f"{event}: {source}={facts[source]!r} is no value of label {label} of {update.metric}"
     return None

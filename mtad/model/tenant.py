@@ -22,7 +22,14 @@ class LmtpDelivery:
     addr: str
 
 
-LocalDelivery = MaildirDelivery | LmtpDelivery
+@dataclass(frozen=True, slots=True)
+class SmtpDelivery:
+    """Deliver by SMTP to `addr`: `host:port`, or the path of a unix socket."""
+
+    addr: str
+
+
+LocalDelivery = MaildirDelivery | LmtpDelivery | SmtpDelivery
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,28 +1,35 @@
 """Delivery: carries a job to its next hop and says how each recipient fared.
 
+    local:acme.example      recipients hosted here: a Maildir, or a mail store that speaks LMTP or SMTP
+    mx:remote.example       recipients elsewhere: `mtad.outbound.remote`
+
 The mailbox and the way it is served are looked up when the message is delivered, not when it was accepted: what the
 operator changed meanwhile holds. Every trouble of ours is Deferred; an error nobody foresaw is one too.
 """
 
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IDirectory, IJournal
 from mtad.model.errors import Unavailable
+from mtad.model.event import Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Job, Target
-from mtad.model.outcome import Deferred, Failed, Outcome, Scope
-from mtad.model.tenant import LmtpDelivery, LocalDelivery, Mailbox, MaildirDelivery
+from mtad.model.next_hop import Dialect, NextHop, TlsLevel
+from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, Mailbox, MaildirDelivery, SmtpDelivery
 from mtad.model.text import shown
-from mtad.outbound.lmtp import LmtpClient
+from mtad.outbound.client import MailClient
 from mtad.outbound.local import MaildirWriter
+from mtad.outbound.remote import RemoteDelivery
+from mtad.outbound.tasks import together
 
-T = TypeVar("T")
+ELSEWHERE = "mx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,10 @@ class _Way:
 
 
 class DeliveryService(Service):
-    """Delivers what is hosted here. `default` serves the domains that have no delivery of their own."""
+    """Delivers what is hosted here, and what goes elsewhere.
+
+    `default` serves the domains that have no delivery of their own.
+    """
 
     name = "delivery"
 
@@ -43,33 +53,42 @@ class DeliveryService(Service):
         *,
         directory: IDirectory,
         maildirs: MaildirWriter,
-        lmtp: LmtpClient,
+        client: MailClient,
+        remote: RemoteDelivery,
         default: LocalDelivery,
         maildir_path: Path,
+        clock: IReactorTime,
         journal: IJournal,
     ) -> None:
         self._directory = directory
         self._maildirs = maildirs
-        self._lmtp = lmtp
+        self._client = client
+        self._remote = remote
         self._default = default
         self._maildir_path = maildir_path
+        self._clock = clock
         self._journal = journal
 
     def stopService(self) -> None:
-        """Take leave of the mail stores nothing is being sent to."""
+        """Take leave of the servers nothing is being sent to."""
         super().stopService()
-        self._lmtp.stop()
+        self._client.stop()
 
     def abort(self) -> None:
         """Drop every connection whose message is not sent whole: the lease is lost (DESIGN §8)."""
-        self._lmtp.abort()
+        self._client.abort()
 
     def deliver(self, job: Job, content: bytes) -> defer.Deferred[list[Outcome]]:
         """Fire with one outcome a target, in their order; never fails."""
-        return defer.Deferred.fromCoroutine(self._deliver(job, content))
+        kind, _, domain = job.destination.partition(":")
+        if kind == ELSEWHERE:
+            recipients = [target.recipient.address for target in job.targets]
+            sending = self._remote.deliver(domain, job.reverse_path, recipients, content)
+            return defer.Deferred.fromCoroutine(self._watched("remote", job, job.targets, sending))
+        return defer.Deferred.fromCoroutine(self._deliver_here(job, content))
 
-    async def _deliver(self, job: Job, content: bytes) -> list[Outcome]:
-        ways = await _together(self._way(target) for target in job.targets)
+    async def _deliver_here(self, job: Job, content: bytes) -> list[Outcome]:
+        ways = await together(self._way(target) for target in job.targets)
         groups: dict[LocalDelivery, list[int]] = {}
         results: dict[int, Outcome] = {}
         for position, way in enumerate(ways):
@@ -78,7 +97,7 @@ class DeliveryService(Service):
             else:
                 results[position] = way
                 self._tell(job, job.targets[position], "none", way)
-        served = await _together(
+        served = await together(
             self._serve(
                 delivery,
                 job,
@@ -106,25 +125,50 @@ class DeliveryService(Service):
     async def _serve(
         self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], content: bytes
     ) -> list[Outcome]:
-        kind = "lmtp" if isinstance(delivery, LmtpDelivery) else "maildir"
+        served = [target for target, _ in targets]
+        mailboxes = [mailbox.address for _, mailbox in targets]
+        match delivery:
+            case LmtpDelivery(addr=addr):
+                store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP)
+                sending = self._client.deliver(store, job.reverse_path, mailboxes, content)
+                return await self._watched("lmtp", job, served, sending)
+            case SmtpDelivery(addr=addr):
+                store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY)
+                sending = self._client.deliver(store, job.reverse_path, mailboxes, content)
+                return await self._watched("smtp", job, served, sending)
+            case MaildirDelivery(path=own_path):
+                path = Path(own_path) if own_path else self._maildir_path
+                writing = together(
+                    self._maildirs.deliver(mailbox, path, job, target, content) for target, mailbox in targets
+                )
+                return await self._watched("maildir", job, served, writing)
+
+    async def _watched(
+        self, kind: str, job: Job, targets: Sequence[Target], delivering: Awaitable[list[Outcome]]
+    ) -> list[Outcome]:
+        """Return the outcomes, and record them; a surprise is temporary."""
+        began_at = self._clock.seconds()
         try:
-            match delivery:
-                case LmtpDelivery(addr=addr):
-                    recipients = [mailbox.address for _, mailbox in targets]
-                    outcomes = await self._lmtp.deliver(addr, job.reverse_path, recipients, content)
-                case MaildirDelivery(path=own_path):
-                    path = Path(own_path) if own_path else self._maildir_path
-                    outcomes = await _together(
-                        self._maildirs.deliver(mailbox, path, job, target, content) for target, mailbox in targets
-                    )
+            outcomes = await delivering
         except Exception as surprise:
             self._journal.record("session.surprise", failure=shown(repr(surprise), 4000))
             outcomes = [Deferred("internal trouble", Scope.MESSAGE, "4.3.0")] * len(targets)
-        for (target, _), outcome in zip(targets, outcomes, strict=True):
+        self._journal.record(
+            "delivery.attempted",
+            id=print_id(job.message),
+            domain=job.destination.partition(":")[2],
+            type=kind,
+            seconds=self._clock.seconds() - began_at,
+            sent=int(any(isinstance(outcome, Delivered) for outcome in outcomes)),
+        )
+        for target, outcome in zip(targets, outcomes, strict=True):
             self._tell(job, target, kind, outcome)
         return outcomes
 
     def _tell(self, job: Job, target: Target, kind: str, outcome: Outcome) -> None:
+        where: dict[str, Fact] = {}
+        if outcome.remote is not None:
+            where = {"host": outcome.remote.host, "address": outcome.remote.address, "tls": outcome.remote.tls}
         self._journal.record(
             f"delivery.{type(outcome).__name__.lower()}",
             id=print_id(job.message),
@@ -132,10 +176,5 @@ class DeliveryService(Service):
             recipient=str(target.recipient.address),
             kind=kind,
             detail=outcome.detail,
+            **where,
         )
-
-
-async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run coroutines beside each other and return their results in order."""
-    started = [defer.Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
-    return [await running for running in started]

@@ -2,7 +2,7 @@
 
 A delivery takes a connection: one that is idle, else a new one while there is room, else it waits its turn. Given back,
 a connection serves the delivery that waits longest, or stays idle for a while; one that served its share, or that the
-server closed, is let go. Which server is behind an address, and what is said to it, is not this module's business.
+server closed, is let go. What is said to a next hop is not this module's business.
 """
 
 from collections import deque
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from twisted.internet import defer
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from mtad.model.next_hop import NextHop
 from mtad.model.outcome import Deferred
 from mtad.outbound.session import ClientSession
 
-MESSAGES_PER_CONNECTION = 100
 IDLE_SECONDS = 10.0
 
-Dial = Callable[[str], "defer.Deferred[ClientSession | Deferred]"]
+Dial = Callable[[NextHop], "defer.Deferred[ClientSession | Deferred]"]
 
 
 @dataclass(slots=True)
 class _Destination:
-    """Connections of one address: how many there are, being dialled or open, those nobody uses, and who waits for one.
+    """Connections of one next hop: how many there are, being dialled or open, those nobody uses, and who waits for one.
 
     Who waits is told None when there is something to take, or why there will be nothing.
     """
@@ -35,18 +35,22 @@ class _Destination:
 
 
 class SessionPool:
-    """Keeps at most `max_connections` sessions an address; `dial` opens one that is ready, or says why it cannot."""
+    """Keeps at most `max_connections` sessions a next hop; `dial` opens one that is ready, or says why it cannot.
 
-    def __init__(self, dial: Dial, clock: IReactorTime, max_connections: int) -> None:
+    A session is let go of after `max_messages`.
+    """
+
+    def __init__(self, dial: Dial, clock: IReactorTime, max_connections: int, max_messages: int) -> None:
         self._dial = dial
         self._clock = clock
         self._max_connections = max_connections
-        self._destinations: dict[str, _Destination] = {}
+        self._max_messages = max_messages
+        self._destinations: dict[NextHop, _Destination] = {}
         self._closed = False
 
-    async def take(self, addr: str) -> ClientSession | Deferred:
+    async def take(self, hop: NextHop) -> ClientSession | Deferred:
         """Return a session for one transaction, to be given back afterwards; or why there is none."""
-        destination = self._destinations.setdefault(addr, _Destination())
+        destination = self._destinations.setdefault(hop, _Destination())
         while not destination.idle and destination.count == self._max_connections:
             turn: defer.Deferred[Deferred | None] = defer.Deferred()
             destination.waiting.append(turn)
@@ -58,53 +62,53 @@ class SessionPool:
             timer.cancel()
             session.on_close = _nothing
             return session
-        return await self._new(addr, destination)
+        return await self._new(hop, destination)
 
-    def give_back(self, addr: str, session: ClientSession) -> None:
+    def give_back(self, hop: NextHop, session: ClientSession) -> None:
         """Take a session back whose transaction is over, to keep it or to let it go."""
-        destination = self._destinations[addr]
-        if session.open and session.transactions_count < MESSAGES_PER_CONNECTION and not self._closed:
-            destination.idle[session] = self._clock.callLater(IDLE_SECONDS, self._let_go, addr, session)
-            session.on_close = lambda: self._forget(addr, session)
+        destination = self._destinations[hop]
+        if session.open and session.transactions_count < self._max_messages and not self._closed:
+            destination.idle[session] = self._clock.callLater(IDLE_SECONDS, self._let_go, hop, session)
+            session.on_close = lambda: self._forget(hop, session)
             self._next(destination)
         else:
             session.quit()
-            self._free(addr, None)
+            self._free(hop, None)
 
     def close(self) -> None:
         """Let go of what is idle now, and of what is in use once it is given back."""
         self._closed = True
-        for addr, destination in list(self._destinations.items()):
+        for hop, destination in list(self._destinations.items()):
             for session in list(destination.idle):
-                self._let_go(addr, session)
+                self._let_go(hop, session)
 
-    async def _new(self, addr: str, destination: _Destination) -> ClientSession | Deferred:
+    async def _new(self, hop: NextHop, destination: _Destination) -> ClientSession | Deferred:
         destination.count += 1
         destination.dialling += 1
         session: ClientSession | Deferred | None = None
         try:
-            session = await self._dial(addr)
+            session = await self._dial(hop)
         finally:
             destination.dialling -= 1
             if not isinstance(session, ClientSession):
-                self._free(addr, session)
+                self._free(hop, session)
         return session
 
-    def _let_go(self, addr: str, session: ClientSession) -> None:
-        self._forget(addr, session)
+    def _let_go(self, hop: NextHop, session: ClientSession) -> None:
+        self._forget(hop, session)
         session.quit()
 
-    def _forget(self, addr: str, session: ClientSession) -> None:
+    def _forget(self, hop: NextHop, session: ClientSession) -> None:
         """Strike out a session that was idle."""
         session.on_close = _nothing
-        timer = self._destinations[addr].idle.pop(session)
+        timer = self._destinations[hop].idle.pop(session)
         if timer.active():
             timer.cancel()
-        self._free(addr, None)
+        self._free(hop, None)
 
-    def _free(self, addr: str, trouble: Deferred | None) -> None:
+    def _free(self, hop: NextHop, trouble: Deferred | None) -> None:
         """Make room for another connection; while none is open, trouble with one is everybody's who waits."""
-        destination = self._destinations[addr]
+        destination = self._destinations[hop]
         destination.count -= 1
         if trouble is None or destination.count > destination.dialling:
             self._next(destination)
@@ -112,7 +116,7 @@ class SessionPool:
             while destination.waiting:
                 destination.waiting.popleft().callback(trouble)
         if not destination.count and not destination.waiting:
-            self._destinations.pop(addr, None)
+            self._destinations.pop(hop, None)
 
     def _next(self, destination: _Destination) -> None:
         if destination.waiting:

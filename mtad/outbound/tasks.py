@@ -1,7 +1,7 @@
 """Tasks a service owns: it starts them here and waits for them when it stops (DESIGN D2)."""
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -11,6 +11,14 @@ from twisted.python.failure import Failure
 from mtad.interfaces import IJournal
 from mtad.model.errors import Unavailable
 from mtad.model.text import shown
+
+T = TypeVar("T")
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines beside each other and return their results in order."""
+    started = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
+    return [await running for running in started]
 
 
 class Tasks:

@@ -1,7 +1,7 @@
 """What a server's reply means for a recipient: whose fault, and whether to try again (RFC 5321 §4.2.1).
 
-A refusal of the session, a 421 and anything that makes no sense are the host's trouble and temporary; only a 5yz to a
-command of the transaction is final.
+A refusal of the session, a 421, a 4yz to MAIL and anything that makes no sense are the host's trouble and temporary:
+another host of the destination may do better. Only a 5yz to a command of the transaction is final.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,9 @@ class Step(Enum):
 
     GREETING = "the connection"
     HELLO = "the greeting"
+    STARTTLS = "STARTTLS"
+    AUTH_PROMPT = "AUTH LOGIN"
+    AUTH = "AUTH"
     RSET = "RSET"
     MAIL = "MAIL"
     RCPT = "RCPT"
@@ -50,6 +53,8 @@ def outcome_of(answer: Answer) -> Outcome:
         scope = Scope.HOST
     elif reply.code >= 500 and not (answer.step is Step.RCPT and _means_too_many(reply)):
         return Failed(detail, scope, reply.status)
+    elif answer.step is Step.MAIL:
+        scope = Scope.HOST
     return Deferred(detail, scope, f"4{reply.status[1:]}")
 
 

@@ -24,3 +24,17 @@ BLOCK_SECONDS = 180.0
 
 END_SECONDS = 600.0
 """For the reply to the final dot (RFC 5321 §4.5.3.2.6): too short makes duplicates."""
+
+OPENING_SECONDS = 600.0
+"""For all from connecting to the first transaction, whatever the server does with its single waits."""
+
+_TRANSACTION_SECONDS = 1800.0
+_LEAST_OCTETS_PER_SECOND = 8192
+
+
+def transaction_seconds(octets: int) -> float:
+    """Return how long a client stays with a message of that size, up to its dot; the wait for the answer comes on top.
+
+    No RFC has a limit for the whole: it is there for servers that answer each command in the last moment.
+    """
+    return _TRANSACTION_SECONDS + octets / _LEAST_OCTETS_PER_SECOND

@@ -100,11 +100,15 @@ class MemoryPort:
 
 @implementer(INetwork)
 class MemoryNetwork:
-    """`dialled` lists the addresses in the order they were dialled; `segment_octets` is how much one read returns."""
+    """`dialled` lists the addresses in the order they were dialled, `sources` where from, None where nobody cared.
+
+    `segment_octets` is how much one read returns.
+    """
 
     def __init__(self, clock: IReactorTime, segment_octets: int = BUFFER_OCTETS) -> None:
         self.silent: set[str] = set()
         self.dialled: list[str] = []
+        self.sources: list[str | None] = []
         self.segment_octets = segment_octets
         self._clock = clock
         self._listeners: dict[HostPort | UnixPath, Factory] = {}
@@ -124,20 +128,24 @@ class MemoryNetwork:
         factory.doStart()
         return MemoryPort(_named(where), lambda: self._close(where))
 
-    def dial(self, address: str, factory: Factory, timeout_seconds: float) -> "Deferred[Protocol]":
+    def dial(
+        self, address: str, factory: Factory, timeout_seconds: float, source: str | None = None
+    ) -> "Deferred[Protocol]":
         """Connect in the clock's next turn; refused where nobody listens, timed out where `silent` says so."""
         try:
             where = parse(address)
         except ValueError as wrong:
             return fail(error.ConnectError(string=str(wrong)))
         self.dialled.append(address)
+        self.sources.append(source)
         connected: Deferred[Protocol] = Deferred(
             lambda given_up: given_up.errback(error.ConnectingCancelledError(_named(where)))
         )
         if address in self.silent:
             answer = self._clock.callLater(timeout_seconds, lambda: connected.errback(error.TimeoutError()))
         else:
-            answer = self._clock.callLater(0, self._answer, connected, where, factory)
+            caller = _named(HostPort(source or "127.0.0.1", self._free_port()))
+            answer = self._clock.callLater(0, self._answer, connected, where, factory, caller)
         connected.addBoth(_cancelling, answer)
         return connected
 
@@ -152,7 +160,9 @@ class MemoryNetwork:
         """Let a scripted peer listen: `listen` under a name that says so."""
         return self.listen(address, factory)
 
-    def _answer(self, connected: "Deferred[Protocol]", where: HostPort | UnixPath, factory: Factory) -> None:
+    def _answer(
+        self, connected: "Deferred[Protocol]", where: HostPort | UnixPath, factory: Factory, caller: AnyAddress
+    ) -> None:
         made: list[Protocol] = []
 
         def build(where: AnyAddress) -> Protocol | None:
@@ -160,7 +170,7 @@ class MemoryNetwork:
             made.extend([protocol] if protocol else [])
             return protocol
 
-        if not self._couple(where, _named(HostPort("127.0.0.1", self._free_port())), build):
+        if not self._couple(where, caller, build):
             connected.errback(error.ConnectionRefusedError())
         elif not made:
             connected.errback(error.ConnectError(string="the factory wants no connection"))

@@ -18,7 +18,7 @@ from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding
-from mtad.model.tenant import LmtpDelivery, MaildirDelivery
+from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
 from tests.stores import database
 
 NOW = 1_800_000_000.5
@@ -41,6 +41,7 @@ ACME = Holding(
         ),
         HeldDomain("maildir.example", True, delivery=MaildirDelivery()),
         HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here")),
+        HeldDomain("smtp.example", True, delivery=SmtpDelivery("127.0.0.1:2526")),
     ),
 )
 
@@ -71,7 +72,7 @@ class HouseTest(TestCase):
 class TenantsTest(HouseTest):
     async def test_what_was_written_is_read_back(self) -> None:
         self.assertIsNone(await self.held("acme"))
-        self.assertEqual(len(await self.hold(ACME)), 8)
+        self.assertEqual(len(await self.hold(ACME)), 9)
         self.assertEqual(await self.held("acme"), ACME)
         self.assertEqual(await self.hold(ACME), [])
 
@@ -140,7 +141,7 @@ class TenantsTest(HouseTest):
         while not await self.pool.query("select 1 from pg_locks where not granted"):
             self.assertNoResult(waiting)
         blocker.rollback()
-        self.assertEqual(len(await waiting), 8)
+        self.assertEqual(len(await waiting), 9)
 
     def test_a_delivery_this_code_does_not_know_is_an_error(self) -> None:
         self.assertRaises(ValueError, delivery_from_text, "pigeon:loft")

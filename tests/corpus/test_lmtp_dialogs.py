@@ -9,10 +9,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
+from mtad.model.next_hop import Dialect, NextHop
 from mtad.model.outcome import Delivered
-from mtad.outbound.lmtp import LmtpClient
+from mtad.outbound.client import MailClient
 from mtad.outbound.pool import IDLE_SECONDS
+from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
+from mtad.testing.tls import MemoryTls
 
 from . import corpus
 
@@ -49,10 +52,22 @@ class LmtpDialogsTest(SynchronousTestCase):
         addr = self.found(r"_listen (\S+)", text)
         addr = addr if ":" in addr else f"./{addr}"
         network.serve(addr, stage)
-        client = LmtpClient(network=network, clock=self.clock, hostname="mx.example", may_send=lambda: True)
+        client = MailClient(
+            network=network,
+            tls=MemoryTls(),
+            clock=self.clock,
+            journal=MemoryJournal(),
+            hostname="mx.example",
+            may_send=lambda: True,
+        )
         sender, recipient = self.found(r" -f (\S+)", text), self.found(r" -d (\S+)", text)
         delivery = Deferred.fromCoroutine(
-            client.deliver(addr, Address(sender, DOMAIN), [Address(recipient, DOMAIN)], CONTENT)
+            client.deliver(
+                NextHop(host=addr, address=addr, dialect=Dialect.LMTP),
+                Address(sender, DOMAIN),
+                [Address(recipient, DOMAIN)],
+                CONTENT,
+            )
         )
         self.turn()
         heard = [self.step(stage.server, *step) for step in re.findall(r"^nc (->|<-|<~) ?(.*)$", text, re.MULTILINE)]

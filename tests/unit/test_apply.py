@@ -16,7 +16,7 @@ from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address, from_plain
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
-from mtad.model.tenant import LmtpDelivery, MaildirDelivery
+from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
 
 WHOLE = """
 organisations:
@@ -93,7 +93,7 @@ class FormTest(ApplyTestCase):
             ("limits: {}",): f"file:5: {at}limits: unknown key",
             ("verified: maybe",): f"file:5: {at}verified: expected true or false, got 'maybe'",
             ("catch_all: alice",): f"file:5: {at}catch_all: expected an address such as alice@example.com, got 'alice'",
-            ("delivery: {kind: smtp}",): f"file:5: {at}delivery.kind: expected one of maildir, lmtp, got 'smtp'",
+            ("delivery: {kind: uucp}",): f"file:5: {at}delivery.kind: expected one of maildir, lmtp, smtp, got 'uucp'",
             ("delivery: {kind: lmtp}",): f"file:5: {at}delivery: expected the key addr",
             ("delivery: {kind: lmtp, addr: nowhere}",): f"file:5: {at}delivery.addr: expected host:port or the path",
             (
@@ -366,7 +366,9 @@ DOMAINS = st.lists(
         st.sampled_from(["a.example", "b.example", "c.example"]),
         st.booleans(),
         st.none() | ADDRESSES,
-        st.none() | st.builds(MaildirDelivery, st.none() | st.just("/srv")) | st.just(LmtpDelivery("/run/lmtp")),
+        st.none()
+        | st.builds(MaildirDelivery, st.none() | st.just("/srv"))
+        | st.sampled_from([LmtpDelivery("/run/lmtp"), SmtpDelivery("/run/lmtp")]),
         MAILBOXES.map(tuple),
         ALIASES.map(tuple),
     ),

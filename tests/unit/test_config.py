@@ -140,8 +140,8 @@ logging: {format: text, levels: {mtad.smtp: debug}}
             "logging: {level: loud}": "logging.level: expected one of debug, info, warn, error, critical, got 'loud'",
             "logging: {format: xml}": "logging.format: expected one of json, text, got 'xml'",
             "delivery: {local: {path: x}}": "delivery.local: expected the key kind",
-            "delivery: {local: {kind: mbox}}": "delivery.local.kind: expected one of maildir, lmtp, got 'mbox'",
-            "delivery: {local: {kind: [lmtp]}}": "delivery.local.kind: expected one of maildir, lmtp, got a list",
+            "delivery: {local: {kind: mbox}}": "delivery.local.kind: expected one of maildir, lmtp, smtp, got 'mbox'",
+            "delivery: {local: {kind: [lmtp]}}": "delivery.local.kind: expected one of maildir, lmtp, smtp, got a list",
             "delivery: {local: {kind: lmtp}}": "delivery.local: expected the key addr",
             "delivery: {local: {kind: lmtp, addr: x}}": "delivery.local.addr: expected host:port or the path of a unix"
             " socket, got 'x'",

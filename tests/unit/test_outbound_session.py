@@ -1,4 +1,4 @@
-"""mtad.outbound.session, .pool and .lmtp: deliveries over memory connections, and everything that can end them."""
+"""mtad.outbound.session, .pool and .client: deliveries over memory connections, and everything that can end them."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
-from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
-from mtad.outbound.lmtp import LmtpClient
+from mtad.model.next_hop import Dialect, NextHop
+from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
+from mtad.outbound.client import MailClient
 from mtad.outbound.session import BLOCK_OCTETS
 from mtad.smtp.timeouts import BLOCK_SECONDS, DATA_SECONDS, END_SECONDS, GREETING_SECONDS, MAIL_SECONDS
+from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer
+from mtad.testing.tls import MemoryTls
 
 ADDR = "127.0.0.1:24"
+STORE = NextHop(host=ADDR, address=ADDR, dialect=Dialect.LMTP)
+HERE = Remote(ADDR, ADDR, CLEAR)
 ANN = Address("ann", "outside.example")
 ALICE = Address("alice", "acme.example")
 BOB = Address("bob", "acme.example")
@@ -33,9 +38,13 @@ class LmtpCase(SynchronousTestCase):
         self.clock = Clock()
         self.network = MemoryNetwork(self.clock)
         self.allowed = True
-        self.client = LmtpClient(
+        self.tls = MemoryTls()
+        self.journal = MemoryJournal()
+        self.client = MailClient(
             network=self.network,
+            tls=self.tls,
             clock=self.clock,
+            journal=self.journal,
             hostname="mx.acme.example",
             may_send=lambda: self.allowed,
             max_connections=self.max_connections,
@@ -53,7 +62,7 @@ class LmtpCase(SynchronousTestCase):
             self.clock.advance(0)
 
     def begin(self, *recipients: Address, content: bytes = SMALL) -> "Pending[list[Outcome]]":
-        delivery = Pending.fromCoroutine(self.client.deliver(ADDR, ANN, recipients or (ALICE, BOB), content))
+        delivery = Pending.fromCoroutine(self.client.deliver(STORE, ANN, recipients or (ALICE, BOB), content))
         self.turn()
         return delivery
 
@@ -75,8 +84,8 @@ class DeliverTest(LmtpCase):
         self.assertEqual(
             self.deliver(),
             [
-                Delivered("127.0.0.1:24: 250 2.1.5 alice has it", "2.1.5"),
-                Delivered("127.0.0.1:24: 250 2.1.5 bob has it", "2.1.5"),
+                Delivered("250 2.1.5 alice has it", "2.1.5", HERE),
+                Delivered("250 2.1.5 bob has it", "2.1.5", HERE),
             ],
         )
         self.assertEqual(
@@ -106,17 +115,17 @@ class DeliverTest(LmtpCase):
         self.assertEqual(
             outcomes,
             [
-                Delivered("127.0.0.1:24: 250 ok"),
-                Failed("127.0.0.1:24: 550 5.1.1 unknown (in reply to RCPT)", Scope.RECIPIENT, "5.1.1"),
-                Failed("127.0.0.1:24: 552 5.2.2 over quota (in reply to the end of data)", Scope.RECIPIENT, "5.2.2"),
-                Deferred("127.0.0.1:24: 450 4.2.0 busy (in reply to RCPT)", Scope.RECIPIENT, "4.2.0"),
+                Delivered("250 ok", remote=HERE),
+                Failed("550 5.1.1 unknown (in reply to RCPT)", Scope.RECIPIENT, "5.1.1", HERE),
+                Failed("552 5.2.2 over quota (in reply to the end of data)", Scope.RECIPIENT, "5.2.2", HERE),
+                Deferred("450 4.2.0 busy (in reply to RCPT)", Scope.RECIPIENT, "4.2.0", HERE),
             ],
         )
 
     def test_what_the_server_says_is_escaped_and_short(self) -> None:
         self.serve({b"MAIL": b"550 \x1b[2J\x00\xff" + b"x" * 5000 + b"\r\n"})
         (outcome,) = self.deliver(ALICE)
-        self.assertTrue(outcome.detail.startswith(r"127.0.0.1:24: 550 \x1b[2J\x00\xffxxx"))
+        self.assertTrue(outcome.detail.startswith(r"550 \x1b[2J\x00\xffxxx"))
         self.assertLess(len(outcome.detail), 500)
 
     def test_many_recipients_go_in_several_transactions(self) -> None:
@@ -140,9 +149,11 @@ class DeliverTest(LmtpCase):
     def test_a_unix_socket(self) -> None:
         server = ScriptedServer(GREETING)
         self.network.serve("/run/lmtp", server)
-        delivery = Pending.fromCoroutine(self.client.deliver("/run/lmtp", None, [ALICE], SMALL))
+        store = NextHop(host="/run/lmtp", address="/run/lmtp", dialect=Dialect.LMTP)
+        delivery = Pending.fromCoroutine(self.client.deliver(store, None, [ALICE], SMALL))
         self.turn()
-        self.assertEqual(self.successResultOf(delivery), [Delivered("/run/lmtp: 250 2.0.0 OK")])
+        here = Remote("/run/lmtp", "/run/lmtp", CLEAR)
+        self.assertEqual(self.successResultOf(delivery), [Delivered("250 2.0.0 OK", remote=here)])
         self.assertIn(b"MAIL FROM:<>", server.lines)
 
 
@@ -236,7 +247,7 @@ class LargeTest(LmtpCase):
         self.converse(line, b"220 hi", b"250 hi", b"250 ok", b"250 ok", b"250 ok")
         line[0].transport.pauseProducing()
         self.converse(line, b"354 go", b"552 5.3.4 too large")
-        refused = Failed(f"{ADDR}: 552 5.3.4 too large (in reply to the end of data)", Scope.MESSAGE, "5.3.4")
+        refused = Failed("552 5.3.4 too large (in reply to the end of data)", Scope.MESSAGE, "5.3.4", HERE)
         self.assertEqual(self.successResultOf(delivery), [refused] * 2)
         line[0].transport.resumeProducing()
         self.turn()
@@ -290,7 +301,8 @@ class TroubleTest(LmtpCase):
             self.turn(seconds - 1)
             self.assertNoResult(delivery)
             self.turn(1)
-            detail = self.deferred(self.successResultOf(delivery), Scope.HOST)
+            scope = Scope.MESSAGE if verb == b"." else Scope.HOST
+            detail = self.deferred(self.successResultOf(delivery), scope)
             self.assertIn(f"within {seconds:g} s", detail)
             self.assertEqual("may arrive twice" in detail, verb == b".", detail)
 
@@ -298,7 +310,7 @@ class TroubleTest(LmtpCase):
         for verb in (b"", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"."):
             self.setUp()
             self.serve({verb: HANG_UP}, HANG_UP if verb == b"" else GREETING)
-            detail = self.deferred(self.deliver(), Scope.HOST)
+            detail = self.deferred(self.deliver(), Scope.MESSAGE if verb == b"." else Scope.HOST)
             self.assertIn("connection lost before the reply to", detail)
             self.assertEqual("may arrive twice" in detail, verb == b".", detail)
 
@@ -315,7 +327,8 @@ class TroubleTest(LmtpCase):
             for verb in (b"", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"."):
                 self.setUp()
                 server = self.serve({verb: junk}, junk if verb == b"" else GREETING)
-                self.assertIn("not understood", self.deferred(self.deliver(), Scope.HOST))
+                scope = Scope.MESSAGE if verb == b"." else Scope.HOST
+                self.assertIn("not understood", self.deferred(self.deliver(), scope))
                 self.assertTrue(server.sessions[0].closed)
 
     def test_an_answer_that_came_before_the_loss_counts(self) -> None:

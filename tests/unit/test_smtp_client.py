@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
+from mtad.model.next_hop import Dialect
 from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.smtp.answers import Answer, Step, outcome_of
 from mtad.smtp.client import (
     Broken,
     ClientConversation,
     Closing,
-    Dialect,
     Event,
     Finished,
     Ready,
@@ -450,7 +450,6 @@ class OutcomeTest(SynchronousTestCase):
 
     def test_scopes(self) -> None:
         for step, alone, scope in (
-            (Step.MAIL, False, Scope.MESSAGE),
             (Step.RCPT, True, Scope.RECIPIENT),
             (Step.DATA, False, Scope.MESSAGE),
             (Step.END, False, Scope.MESSAGE),
@@ -460,6 +459,15 @@ class OutcomeTest(SynchronousTestCase):
             self.assertEqual(refused, Failed(f"550 5.7.1 no (in reply to {step.value})", scope, "5.7.1"))
             later = self.outcome(step, b"450 4.2.0 later", alone=alone)
             self.assertEqual(later, Deferred(f"450 4.2.0 later (in reply to {step.value})", scope, "4.2.0"))
+
+    def test_a_sender_refused_for_now_may_do_better_at_another_host(self) -> None:
+        self.assertEqual(
+            self.outcome(Step.MAIL, b"451 4.3.2 later"),
+            Deferred("451 4.3.2 later (in reply to MAIL)", Scope.HOST, "4.3.2"),
+        )
+        self.assertEqual(
+            self.outcome(Step.MAIL, b"550 5.7.1 no"), Failed("550 5.7.1 no (in reply to MAIL)", Scope.MESSAGE, "5.7.1")
+        )
 
     def test_a_session_that_is_refused_is_the_hosts_trouble_and_temporary(self) -> None:
         for step in (Step.GREETING, Step.HELLO, Step.RSET):

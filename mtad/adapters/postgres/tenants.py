@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.model.address import folded, from_plain
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
-from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 
 ItemType = TypeVar("ItemType", bound=Item)
 
@@ -92,7 +92,7 @@ on conflict (domain, folded) do update set
 
 
 def delivery_text(delivery: LocalDelivery | None) -> str | None:
-    """Return how a domain's delivery is stored: `maildir:PATH`, `maildir:`, `lmtp:ADDR`; None is the default."""
+    """Return how a domain's delivery is stored: `maildir:PATH`, `maildir:`, `lmtp:ADDR`, `smtp:ADDR`; None: default."""
     match delivery:
         case None:
             return None
@@ -100,6 +100,8 @@ def delivery_text(delivery: LocalDelivery | None) -> str | None:
             return f"maildir:{path or ''}"
         case LmtpDelivery(addr):
             return f"lmtp:{addr}"
+        case SmtpDelivery(addr):
+            return f"smtp:{addr}"
 
 
 def delivery_from_text(text: str | None) -> LocalDelivery | None:
@@ -112,8 +114,10 @@ def delivery_from_text(text: str | None) -> LocalDelivery | None:
             return MaildirDelivery(place or None)
         case "lmtp":
             return LmtpDelivery(place)
+        case "smtp":
+            return SmtpDelivery(place)
         case _:
-            raise ValueError(f"a domain's delivery is {text!r}, expected maildir:PATH or lmtp:ADDR")
+            raise ValueError(f"a domain's delivery is {text!r}, expected maildir:PATH, lmtp:ADDR or smtp:ADDR")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,166 @@
+"""Delivery to domains elsewhere: from a domain to its hosts, and from one host to the next until all is said.
+
+    the relay, when there is one, takes everything
+    else the hosts of `mtad.routing.exchangers`, in order, and each host's addresses
+    an address the guard refuses is passed over
+    a recipient with an answer is done; what is the host's trouble (Scope.HOST) goes on to the next address
+
+An attempt ends after some addresses or some time: a destination whose servers are silent must not hold a delivery slot
+for an hour, and is tried again anyway. Retries over days are the queue's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from itertools import islice
+from typing import TypeGuard
+
+from twisted.internet.interfaces import IReactorTime
+
+from mtad.interfaces import IResolver
+from mtad.model.address import Address
+from mtad.model.answer import Answer, Question
+from mtad.model.endpoint import HostPort, parse
+from mtad.model.exchangers import Hosts, NoRoute, OwnNames
+from mtad.model.next_hop import NextHop, TlsLevel
+from mtad.model.outcome import Deferred, Failed, Outcome, Remote, Scope
+from mtad.model.text import shown
+from mtad.outbound.client import MailClient
+from mtad.outbound.tasks import together
+from mtad.routing.exchangers import Needs, step
+from mtad.routing.guard import refusal
+
+MAX_ADDRESSES = 6
+ATTEMPT_SECONDS = 600.0
+_SHOWN_WORDS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outward:
+    """How mail leaves: to port `port` of the hosts the DNS names, or all of it to `relay`.
+
+    `own` is what this server is called and reached by. `sources` are the addresses it comes from, any of them that is
+    of the other side's family; none leaves it to the system. `allow_private` lifts the guard.
+    """
+
+    own: OwnNames
+    port: int = 25
+    relay: NextHop | None = None
+    sources: tuple[str, ...] = ()
+    allow_private: bool = False
+
+
+class RemoteDelivery:
+    """Delivers elsewhere. `chance` draws from [0, 1)."""
+
+    def __init__(
+        self,
+        *,
+        resolver: IResolver,
+        client: MailClient,
+        clock: IReactorTime,
+        chance: Callable[[], float],
+        outward: Outward,
+    ) -> None:
+        self._resolver = resolver
+        self._client = client
+        self._clock = clock
+        self._chance = chance
+        self._outward = outward
+
+    async def deliver(
+        self, domain: str, reverse_path: Address | None, recipients: Sequence[Address], content: bytes
+    ) -> list[Outcome]:
+        """Send a message to recipients of `domain`; one outcome a recipient, in order."""
+        relay = self._outward.relay
+        if relay is not None:
+            return await self._client.deliver(self._sourced(relay), reverse_path, recipients, content)
+        route = await self._route(domain)
+        if isinstance(route, NoRoute):
+            return [route.outcome] * len(recipients)
+        attempt = _Attempt(recipients)
+        ends_at = self._clock.seconds() + ATTEMPT_SECONDS
+        for hop in islice(self._hops(route, attempt), MAX_ADDRESSES):
+            attempt.take(hop, await self._client.deliver(hop, reverse_path, attempt.unanswered, content))
+            if not attempt.unanswered or self._clock.seconds() >= ends_at:
+                break
+        return attempt.outcomes(domain)
+
+    async def _route(self, domain: str) -> Hosts | NoRoute:
+        known: dict[Question, Answer] = {}
+        while isinstance(found := step(domain, known, self._outward.own, self._chance), Needs):
+            questions = sorted(found.questions, key=str)
+            answers = await together(self._resolver.resolve(question) for question in questions)
+            known.update(zip(questions, answers, strict=True))
+        return found
+
+    def _hops(self, route: Hosts, attempt: "_Attempt") -> Iterator[NextHop]:
+        """Yield where to go, in order; the attempt hears of what the guard refuses."""
+        for host in route.hosts:
+            for address in host.addresses:
+                hop = NextHop(
+                    host=shown(host.name),
+                    address=str(HostPort(address, self._outward.port)),
+                    tls=TlsLevel.MAY,
+                    guarded=not self._outward.allow_private,
+                )
+                why = refusal(address, self._outward.own.addresses) if hop.guarded else None
+                if why is None:
+                    yield self._sourced(hop)
+                else:
+                    attempt.pass_over(hop, why)
+
+    def _sourced(self, hop: NextHop) -> NextHop:
+        """Return the hop with one of our addresses of its family to come from, if there is any."""
+        where = parse(hop.address)
+        try:
+            version = ip_address(where.host).version if isinstance(where, HostPort) else 0
+        except ValueError:
+            return hop
+        fitting = [source for source in self._outward.sources if ip_address(source).version == version]
+        return replace(hop, source=fitting[int(self._chance() * len(fitting))]) if fitting else hop
+
+
+class _Attempt:
+    """What is known of an attempt so far: an outcome a recipient, and what servers before the last one said."""
+
+    def __init__(self, recipients: Sequence[Address]) -> None:
+        self._recipients = recipients
+        self._outcomes: list[Outcome | None] = [None] * len(recipients)
+        self._open = list(range(len(recipients)))
+        self._passed_over: list[str] = []
+        self._earlier: list[str] = []
+
+    @property
+    def unanswered(self) -> list[Address]:
+        """The recipients another server may do better for."""
+        return [self._recipients[n] for n in self._open]
+
+    def take(self, hop: NextHop, outcomes: Sequence[Outcome]) -> None:
+        """Add how the unanswered recipients fared with a server."""
+        earlier = (*self._passed_over, *self._earlier)
+        for n, outcome in zip(self._open, outcomes, strict=True):
+            remote = outcome.remote or Remote(hop.host, hop.address)
+            self._outcomes[n] = replace(outcome, remote=replace(remote, earlier=earlier))
+        troubles = [n for n, outcome in zip(self._open, outcomes, strict=True) if _may_do_better_elsewhere(outcome)]
+        if troubles:
+            detail = next(outcome.detail for outcome in outcomes if _may_do_better_elsewhere(outcome))
+            self._earlier.append(f"{hop.host}[{hop.address}]: {shown(detail, _SHOWN_WORDS)}")
+        self._open = troubles
+
+    def pass_over(self, hop: NextHop, why: str) -> None:
+        """Note an address that is not dialled."""
+        self._passed_over.append(f"{hop.host}[{hop.address}]: not dialled, the address is {why}")
+
+    def outcomes(self, domain: str) -> list[Outcome]:
+        """Return the end of it: what no server decided is the destination's trouble."""
+        refused = "; ".join(self._passed_over[:3])
+        nowhere = Failed(f"{shown(domain)} has no host to send mail to: {refused}", Scope.DESTINATION, "5.4.4")
+        return [
+            replace(outcome, scope=Scope.DESTINATION) if _may_do_better_elsewhere(outcome) else outcome or nowhere
+            for outcome in self._outcomes
+        ]
+
+
+def _may_do_better_elsewhere(outcome: Outcome | None) -> TypeGuard[Deferred]:
+    return isinstance(outcome, Deferred) and outcome.scope is Scope.HOST
