@@ -22,6 +22,7 @@ from zope.interface import Interface
 
 from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
+from mtad.model.dkim import SigningKey
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.next_hop import TlsLevel
@@ -44,6 +45,9 @@ class IDirectory(Interface):
 
     async def organisation(name: str) -> int | None:
         """Return the id of the organisation of that name, at most a minute old; None when there is none."""
+
+    async def keys(domain: str) -> tuple[SigningKey, ...]:
+        """Return the active keys of a verified domain by selector, as fresh as `entry`; none for any other."""
 
 
 class IQueue(Interface):

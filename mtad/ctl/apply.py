@@ -14,6 +14,7 @@ from mtad.config.document import read
 from mtad.ctl.access import Access
 from mtad.ctl.consistency import Complain, check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
+from mtad.ctl.keys import Pairs, brought, check_keys, completed
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address
 from mtad.model.holdings import Change
@@ -32,27 +33,32 @@ def apply(access: Access, file: Path, dry_run: bool) -> None:
     document = read(file)
     tenancy = decode(document, Tenancy)
     check(tenancy, document.wrong)
-    changes = access.ask(lambda pool: applied(pool, tenancy, document.wrong, dry_run))
+    pairs = brought(tenancy, file.parent, document.wrong)
+    changes = access.ask(lambda pool: applied(pool, tenancy, document.wrong, pairs, dry_run))
     for change in changes:
         click.echo(describe(change))
     click.echo(f"dry run: {summary(changes)}" if dry_run else summary(changes))
 
 
-async def applied(pool: Pool, tenancy: Tenancy, complain: Complain, dry_run: bool) -> Sequence[Change]:
+async def applied(pool: Pool, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool) -> Sequence[Change]:
     """Make the changes that a checked file asks for, unless this is a dry run; return them.
 
-    Passwords are hashed before the transaction begins, for that takes long and others would wait.
+    `pairs` are the keys it brings. Passwords are hashed and further keys made before the transaction begins, for that
+    takes long and others would wait.
     """
     tenants = Tenants(pool)
     organisations = [organisation.name for organisation in tenancy.organisations]
     domains = [domain.name for organisation in tenancy.organisations for domain in organisation.domains]
     present = await tenants.present(organisations, domains)
     check_owners(tenancy, present.owners, complain)
+    check_keys(tenancy, pairs, present, complain)
     hashes = password_hashes(tenancy, present)
+    made = completed(tenancy, pairs, present)
 
     def decide(now_present: Present) -> Sequence[Change]:
         check_owners(tenancy, now_present.owners, complain)
-        return difference(wanted(tenancy, now_present, hashes), now_present)
+        check_keys(tenancy, pairs, now_present, complain)
+        return difference(wanted(tenancy, now_present, hashes, completed(tenancy, made, now_present)), now_present)
 
     if dry_run:
         return decide(present)

@@ -34,6 +34,9 @@ def check(tenancy: Tenancy, complain: Complain) -> None:
     domains = [pair for at, organisation in organisations for pair in domains_of(at, organisation)]
     _once("organisation", [((*at, "name"), item.name) for at, item in organisations], complain)
     _once("domain", [((*at, "name"), item.name) for at, item in domains], complain)
+    for at, domain in domains:
+        keys = enumerate(domain.dkim or ())
+        _once("selector", [((*at, "dkim", n, "selector"), key.selector) for n, key in keys], complain)
     for at, organisation in organisations:
         _check_addresses(at, organisation, complain)
 

@@ -1,16 +1,20 @@
 """From what is and what is wanted to the changes between, in the order people read them.
 
-Pure. Within an organisation of the file, what the file does not list goes; organisations it does not name are not
-looked at. Two things stay as they are when the file does not say them: whether a domain is verified, and a mailbox'
-password. When nothing is different there is no change, so applying a file twice changes nothing the second time.
+Pure. Within an organisation of the file, what the file does not list goes; keys are retired instead. Organisations
+it does not name are not looked at. Three things stay as they are when the file does not say them: whether a domain is
+verified, its keys, and a mailbox' password. When nothing is different there is no change, so applying a file twice
+changes nothing the second time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mtad.adapters.postgres.tenants import Present, delivery_text
+from mtad.ctl.keys import Pairs
 from mtad.ctl.tenancy import Domain, MailAddress, Mailbox, Organisation, Tenancy
 from mtad.model.address import Address, folded
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
+from mtad.model.dkim import record_name
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 
 Hashes = Mapping[str, str]
 """The hash of each password in the file, by the address' key."""
@@ -20,10 +24,13 @@ Hashes = Mapping[str, str]
 _UNSHOWN = "password"
 
 
-def wanted(tenancy: Tenancy, present: Present, hashes: Hashes) -> list[Holding]:
-    """Return what the file asks for, completed by what is where the file says nothing."""
+def wanted(tenancy: Tenancy, present: Present, hashes: Hashes, pairs: Pairs) -> list[Holding]:
+    """Return what the file asks for, completed by what is where the file says nothing.
+
+    `pairs` has a key for each selector of the file that has none yet.
+    """
     return [
-        _holding(organisation, present.holdings.get(organisation.name, Holding(organisation.name)), hashes)
+        _holding(organisation, present.holdings.get(organisation.name, Holding(organisation.name)), hashes, pairs)
         for organisation in tenancy.organisations
     ]
 
@@ -45,6 +52,8 @@ def describe(change: Change) -> str:
             name = f"mailbox {Address(item.local_part, change.domain)}"
         case HeldAlias():
             name = f"alias {Address(item.local_part, change.domain)}"
+        case HeldKey():
+            name = f"dkim key {record_name(item.selector, change.domain)}"
     return f"{change.sign.value} {name}" + (f": {change.detail}" if change.detail else "")
 
 
@@ -56,19 +65,19 @@ def summary(changes: Sequence[Change]) -> str:
     return f"{counts[Sign.ADD]} added, {counts[Sign.CHANGE]} changed, {counts[Sign.REMOVE]} removed"
 
 
-def _holding(organisation: Organisation, held: Holding, hashes: Hashes) -> Holding:
+def _holding(organisation: Organisation, held: Holding, hashes: Hashes, pairs: Pairs) -> Holding:
     domains = {domain.name: domain for domain in held.domains}
     return Holding(
         organisation.name,
         organisation.contact,
         tuple(
-            _domain(domain, domains.get(domain.name, HeldDomain(domain.name)), hashes)
+            _domain(domain, domains.get(domain.name, HeldDomain(domain.name)), hashes, pairs)
             for domain in organisation.domains
         ),
     )
 
 
-def _domain(domain: Domain, held: HeldDomain, hashes: Hashes) -> HeldDomain:
+def _domain(domain: Domain, held: HeldDomain, hashes: Hashes, pairs: Pairs) -> HeldDomain:
     mailboxes = {folded(mailbox.local_part): mailbox for mailbox in held.mailboxes}
     return HeldDomain(
         domain.name,
@@ -82,7 +91,24 @@ def _domain(domain: Domain, held: HeldDomain, hashes: Hashes) -> HeldDomain:
         tuple(
             HeldAlias(alias.local_part, tuple(target.address for target in alias.targets)) for alias in domain.aliases
         ),
+        _keys(domain, held, pairs),
     )
+
+
+def _keys(domain: Domain, held: HeldDomain, pairs: Pairs) -> tuple[HeldKey, ...]:
+    """Return all keys the domain ever had: those that the file names sign, the others do not any more."""
+    if domain.dkim is None:
+        return held.keys
+    keys = {key.selector: replace(key, active=False) for key in held.keys}
+    for named in domain.dkim:
+        if named.selector in keys:
+            keys[named.selector] = replace(keys[named.selector], active=True)
+        else:
+            pair = pairs[domain.name, named.selector]
+            keys[named.selector] = HeldKey(
+                named.selector, pair.algorithm, pair.public_key, private_key=pair.private_key
+            )
+    return tuple(keys[selector] for selector in sorted(keys))
 
 
 def _mailbox(mailbox: Mailbox, domain: str, held: HeldMailbox | None, hashes: Hashes) -> HeldMailbox:
@@ -123,10 +149,13 @@ def _of_domain(organisation: str, domain: HeldDomain, held: HeldDomain | None) -
         yield from _own(organisation, domain.name, item, old.get(key))
 
 
-def _by_name(domain: HeldDomain) -> dict[tuple[str, str], HeldMailbox | HeldAlias]:
-    """Return the addresses of a domain by kind and folded local part: a mailbox never becomes an alias."""
-    items: tuple[HeldMailbox | HeldAlias, ...] = (*domain.mailboxes, *domain.aliases)
-    return {(type(item).__name__, folded(item.local_part)): item for item in items}
+def _by_name(domain: HeldDomain) -> dict[tuple[str, str], Item]:
+    """Return what a domain holds by kind and folded local part or selector: a mailbox never becomes an alias."""
+    addresses: tuple[HeldMailbox | HeldAlias, ...] = (*domain.mailboxes, *domain.aliases)
+    return {
+        **{(type(key).__name__, key.selector): key for key in domain.keys},
+        **{(type(item).__name__, folded(item.local_part)): item for item in addresses},
+    }
 
 
 def _own(organisation: str, domain: str, item: Item, held: Item | None) -> Iterator[Change]:
@@ -164,6 +193,8 @@ def _facts(item: Item) -> dict[str, str]:
             }
         case HeldAlias():
             return {"local_part": item.local_part, "targets": " ".join(map(str, item.targets))}
+        case HeldKey():
+            return {"algorithm": item.algorithm, "state": item.state}
 
 
 def _blank(item: Item) -> Item:
@@ -177,6 +208,8 @@ def _blank(item: Item) -> Item:
             return HeldMailbox(item.local_part)
         case HeldAlias():
             return HeldAlias(item.local_part, ())
+        case HeldKey():
+            return HeldKey(item.selector, "", "")
 
 
 def _new(label: str, after: str) -> str:

@@ -8,6 +8,7 @@
             verified: true                     # the operator vouches for the ownership
             catch_all: alice@acme.example
             delivery: {kind: maildir, path: /srv/mail}
+            dkim: [{selector: s1, algorithm: rsa2048}]
             mailboxes: [{local_part: alice, password: "secret", send_as: ["acme.example", "*@shop.example"]}]
             aliases: [{local_part: sales, targets: ["alice@acme.example"]}]
 
@@ -15,16 +16,18 @@ Only what each key may be by itself is said here; `mtad.ctl.consistency` has wha
 whose feature does not exist yet are unknown.
 """
 
-from pathlib import PurePosixPath
-from typing import Self
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
 
 from mtad.config import DialAddress, Name, Secret, Section, Wrong
 from mtad.model.address import Address, folded, from_plain
+from mtad.model.dkim import parse_selector
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 from mtad.smtp.grammar import parse_address, parse_domain
 
 MAX_TARGETS = 1000
 MAX_SEND_AS = 1000
+MAX_KEYS = 10
 
 
 class DomainName(str):
@@ -164,15 +167,39 @@ class Alias(Section, frozen=True):
             raise Wrong("targets", f"expected 1 to {MAX_TARGETS} addresses, got {len(self.targets)}")
 
 
+class Selector(str):
+    """The name of a key, in lower case."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the selector."""
+        return cls(parse_selector(Name.parse(raw)))
+
+
+class Key(Section, frozen=True):
+    """A key to sign with: the one it has, the one in `private_key_file`, else a new one of `algorithm`."""
+
+    selector: Selector
+    algorithm: Literal["rsa2048", "rsa4096", "ed25519"] | None = None
+    private_key_file: Path | None = None
+
+
 class Domain(Section, frozen=True):
-    """A domain. Without `verified` it stays what it is; a new one is not verified."""
+    """A domain. Without `verified` it stays what it is, a new one is not verified; without `dkim` it keeps its keys."""
 
     name: DomainName
     verified: bool | None = None
     catch_all: MailAddress | None = None
     delivery: Maildir | Lmtp | Smtp | None = None
+    dkim: tuple[Key, ...] | None = None
     mailboxes: tuple[Mailbox, ...] = ()
     aliases: tuple[Alias, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dkim is not None and len(self.dkim) > MAX_KEYS:
+            raise Wrong("dkim", f"expected at most {MAX_KEYS} keys, got {len(self.dkim)}")
 
 
 class Organisation(Section, frozen=True):

@@ -47,3 +47,9 @@ def record_text(algorithm: str, public_key: str) -> str:
 def key_type(algorithm: str) -> str:
     """Return the k= of an algorithm: `rsa` or `ed25519`."""
     return algorithm.rstrip("0123456789") if algorithm.startswith("rsa") else algorithm
+
+
+def zone_line(name: str, text: str) -> str:
+    """Return a TXT record as a line of a zone file: no string in it is over 255 octets (RFC 1035 §3.3)."""
+    strings = " ".join(f'"{text[start : start + 255]}"' for start in range(0, len(text), 255))
+    return f"{name}. IN TXT ( {strings} )"

@@ -4,7 +4,7 @@
 sets and no ids. Addresses compare by their folded local part (DESIGN §5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from mtad.model.address import Address
@@ -33,8 +33,31 @@ class HeldAlias:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A key the domain signs with while it is `active`; afterwards its record may still be asked for.
+
+    `algorithm` and `private_key` as in `mtad.model.dkim.SigningKey`; `public_key` is the p= of its record. The private
+    half is only there where the key is new: what has been stored is not read back.
+    """
+
+    selector: str
+    algorithm: str
+    public_key: str
+    active: bool = True
+    private_key: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def state(self) -> str:
+        """The key's state in a word."""
+        return "active" if self.active else "retired"
+
+
+@dataclass(frozen=True, slots=True)
 class HeldDomain:
-    """A domain, its name as A-label, with its addresses. `delivery` None means the server's default."""
+    """A domain, its name as A-label, with its addresses and, by selector, its keys.
+
+    `delivery` None means the server's default.
+    """
 
     name: str
     verified: bool = False
@@ -42,6 +65,7 @@ class HeldDomain:
     delivery: LocalDelivery | None = None
     mailboxes: tuple[HeldMailbox, ...] = ()
     aliases: tuple[HeldAlias, ...] = ()
+    keys: tuple[HeldKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +85,7 @@ class Sign(Enum):
     REMOVE = "-"
 
 
-Item = Holding | HeldDomain | HeldMailbox | HeldAlias
+Item = Holding | HeldDomain | HeldMailbox | HeldAlias | HeldKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +93,7 @@ class Change:
     """One item to add, to change into what `item` says, or to remove with all it holds.
 
     It concerns the item's own attributes; what it holds has changes of its own, except when it goes. `domain` is
-    where a mailbox or an alias is, empty for the others; `detail` says what is different, for people.
+    where a mailbox, an alias or a key is, empty for the others; `detail` says what is different, for people.
     """
 
     sign: Sign

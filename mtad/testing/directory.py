@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
+from mtad.model.dkim import SigningKey
 from mtad.model.errors import Unavailable
-from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.model.holdings import HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.tenant import SYSTEM, Alias, Credential, Domain, Entry, Mailbox
 
 
@@ -33,6 +34,7 @@ class MemoryDirectory:
         self._domains: dict[str, Domain] = {}
         self._behind: dict[str, Mailbox | Alias] = {}
         self._held: dict[str, HeldMailbox] = {}
+        self._keys: dict[str, tuple[HeldKey, ...]] = {}
 
     def hold(self, holding: Holding, now: float = 0.0) -> None:
         """Let an organisation hold this and nothing else; what is new is claimed at `now` (epoch seconds)."""
@@ -68,6 +70,18 @@ class MemoryDirectory:
         await self._answer(name)
         return self._id_of.get(f"organisation {name}")
 
+    async def keys(self, domain: str) -> tuple[SigningKey, ...]:
+        """Return the active keys of a verified domain (IDirectory)."""
+        await self._answer(domain)
+        known = self._domains.get(domain)
+        if known is None or not known.verified:
+            return ()
+        return tuple(
+            SigningKey(known.organisation, domain, key.selector, key.algorithm, key.private_key or b"")
+            for key in sorted(self._keys[domain], key=lambda key: key.selector)
+            if key.active
+        )
+
     def _leading_to(self, mailbox: Mailbox) -> tuple[Address, ...]:
         aliases = [alias for alias in self._behind.values() if isinstance(alias, Alias)]
         key = mailbox.address.key
@@ -88,6 +102,7 @@ class MemoryDirectory:
             domain.catch_all,
             domain.delivery,
         )
+        self._keys[domain.name] = domain.keys
         for alias in domain.aliases:
             address = Address(alias.local_part, domain.name)
             self._behind[address.key] = Alias(organisation, address, alias.targets)

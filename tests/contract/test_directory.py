@@ -15,8 +15,9 @@ from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.adapters.postgres.wakeups import PostgresWakeups
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address, from_plain
+from mtad.model.dkim import SigningKey
 from mtad.model.errors import Unavailable
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Sign
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Sign
 from mtad.model.tenant import Alias, Credential, Entry, LmtpDelivery, Mailbox, MaildirDelivery
 from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
@@ -228,6 +229,43 @@ class DirectoryContract:
         self.assertEqual(await self.directory.organisation("acme"), domain.organisation)
         self.assertIsNone(await self.directory.organisation("nobody"))
 
+    async def selectors(self, domain: str) -> list[str]:
+        return [key.selector for key in await self.directory.keys(domain)]
+
+    async def test_keys_are_those_that_are_active_by_selector(self) -> None:
+        keys = (
+            HeldKey("s2", "ed25519", "p2", True, b"PEM 2"),
+            HeldKey("s0", "rsa2048", "p0", False, b"PEM 0"),
+            HeldKey("s1", "rsa2048", "p1", True, b"PEM 1"),
+        )
+        await self.hold(Holding("acme", None, (HeldDomain("acme.example", True, keys=keys),)))
+        organisation = (await self.directory.domain("acme.example")).organisation
+        self.assertEqual(
+            await self.directory.keys("acme.example"),
+            (
+                SigningKey(organisation, "acme.example", "s1", "rsa2048", b"PEM 1"),
+                SigningKey(organisation, "acme.example", "s2", "ed25519", b"PEM 2"),
+            ),
+        )
+        self.assertEqual(await self.directory.keys("elsewhere.example"), ())
+
+    async def test_keys_come_and_go_with_their_state_and_their_domain(self) -> None:
+        def acme(active: bool, verified: bool = True) -> Holding:
+            key = HeldKey("s1", "ed25519", "p1", active, b"PEM")
+            return Holding("acme", None, (HeldDomain("acme.example", verified, keys=(key,)),))
+
+        self.assertEqual(await self.selectors("acme.example"), [])
+        for holding, expected in (
+            (acme(True), ["s1"]),
+            (acme(False), []),
+            (acme(True), ["s1"]),
+            (acme(True, verified=False), []),
+            (acme(True), ["s1"]),
+            (Holding("acme"), []),
+        ):
+            await self.hold(holding)
+            self.assertEqual(await self.selectors("acme.example"), expected)
+
 
 class MemoryDirectoryTest(DirectoryContract, TestCase):
     def setUp(self) -> None:
@@ -268,7 +306,8 @@ def replacing(holding: Holding, present: Present) -> list[Change]:
     for domain in holding.domains:
         changes.append(Change(Sign.ADD, holding.organisation, "", domain))
         changes += [
-            Change(Sign.ADD, holding.organisation, domain.name, item) for item in domain.mailboxes + domain.aliases
+            Change(Sign.ADD, holding.organisation, domain.name, item)
+            for item in domain.mailboxes + domain.aliases + domain.keys
         ]
     return changes
 
@@ -279,8 +318,10 @@ class CountingPool(Pool):
     def __init__(self, *args: object, **terms: object) -> None:
         super().__init__(*args, **terms)
         self.asked: list[int] = []
+        self.queries = 0
 
     async def query(self, sql: str, params: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        self.queries += 1
         if "join domains" in sql:
             self.asked.append(len(params[0]))
         return await super().query(sql, params)
@@ -454,6 +495,24 @@ class PostgresCachingTest(PostgresTest):
         self.assertIsNotNone((await answer).behind)
         await self.ask("alice@acme.example")
         self.assertEqual(self.pool.asked, [1, 1])
+
+    async def test_keys_are_remembered_until_news_of_their_domain_or_a_loss(self) -> None:
+        key = HeldKey("s1", "ed25519", "p1", True, b"PEM")
+        await self.change(Holding("acme", None, (HeldDomain("acme.example", True, keys=(key,)),)))
+        for tell in (lambda: self.wakeups.notify("mtad_directory", "domain:acme.example"), self.wakeups.lose):
+            before = await self.directory.keys("acme.example")
+            count = self.pool.queries
+            self.wakeups.notify("mtad_directory", "domain:plain.example")
+            self.assertEqual(await self.directory.keys("acme.example"), before)
+            self.assertEqual(self.pool.queries, count)
+            tell()
+            await self.directory.keys("acme.example")
+            self.assertEqual(self.pool.queries, count + 1)
+
+    async def test_without_the_database_nobody_can_say_what_the_keys_are(self) -> None:
+        await self.pool.stop()
+        with self.assertRaises(Unavailable):
+            await self.directory.keys("acme.example")
 
     async def test_a_caller_that_goes_away_harms_nobody(self) -> None:
         gone, stays = self.ask("alice@acme.example"), self.ask("alice@acme.example")

@@ -8,17 +8,20 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mtad.adapters.passwords import verify_password
+from mtad.adapters.postgres.dkim_keys import keys_of
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants, delivery_from_text
 from mtad.config.decoding import decode
 from mtad.config.document import Document, read
 from mtad.ctl.apply import applied
 from mtad.ctl.difference import describe, difference
+from mtad.ctl.keys import brought
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
 from mtad.model.errors import InvalidInput
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
+from mtad.verification import keys
 from tests.stores import database
 
 NOW = 1_800_000_000.5
@@ -38,6 +41,7 @@ ACME = Holding(
                 HeldMailbox(ODD, None, False, ("acme.example",)),
             ),
             (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
+            (HeldKey("s1", "rsa2048", "p1", True, b"PEM"), HeldKey("s2", "ed25519", "p2", False, b"PEM")),
         ),
         HeldDomain("maildir.example", True, delivery=MaildirDelivery()),
         HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here")),
@@ -72,7 +76,7 @@ class HouseTest(TestCase):
 class TenantsTest(HouseTest):
     async def test_what_was_written_is_read_back(self) -> None:
         self.assertIsNone(await self.held("acme"))
-        self.assertEqual(len(await self.hold(ACME)), 9)
+        self.assertEqual(len(await self.hold(ACME)), 11)
         self.assertEqual(await self.held("acme"), ACME)
         self.assertEqual(await self.hold(ACME), [])
 
@@ -132,6 +136,26 @@ class TenantsTest(HouseTest):
         self.assertEqual(await self.held("acme"), ACME)
         self.assertIsNone(await self.held("other"))
 
+    async def test_keys_are_retired_and_taken_back_and_stay_what_they_are(self) -> None:
+        def acme(*keys: HeldKey) -> Holding:
+            return Holding("acme", None, (HeldDomain("acme.example", keys=keys),))
+
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True, b"PEM")))
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", False)))
+        self.assertEqual(await self.held("acme"), acme(HeldKey("s1", "rsa2048", "p1", False)))
+        times = "select private_key, extract(epoch from created_at)::float8, extract(epoch from retired_at)::float8"
+        ((private_key, created_at, retired_at),) = await self.pool.query(f"{times} from dkim_keys")
+        self.assertEqual((bytes(private_key), created_at, retired_at), (b"PEM", NOW, NOW))
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True)))
+        ((_, created_at, retired_at),) = await self.pool.query(f"{times} from dkim_keys")
+        self.assertEqual((created_at, retired_at), (NOW, None))
+
+    async def test_the_keys_of_a_domain(self) -> None:
+        await self.hold(ACME)
+        self.assertEqual(await keys_of(self.pool, "acme.example"), list(ACME.domains[0].keys))
+        self.assertEqual(await keys_of(self.pool, "maildir.example"), [])
+        self.assertIsNone(await keys_of(self.pool, "elsewhere.example"))
+
     async def test_changes_wait_for_one_another(self) -> None:
         blocker = psycopg2.connect(**self.parameters)
         self.addCleanup(blocker.close)
@@ -141,7 +165,7 @@ class TenantsTest(HouseTest):
         while not await self.pool.query("select 1 from pg_locks where not granted"):
             self.assertNoResult(waiting)
         blocker.rollback()
-        self.assertEqual(len(await waiting), 9)
+        self.assertEqual(len(await waiting), 11)
 
     def test_a_delivery_this_code_does_not_know_is_an_error(self) -> None:
         self.assertRaises(ValueError, delivery_from_text, "pigeon:loft")
@@ -157,14 +181,21 @@ organisations:
       - {name: acme.example, verified: true, mailboxes: [{local_part: alice, password: "one"}, {local_part: bob}]}
 """
 
+    def setUp(self) -> Deferred:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir(parents=True)
+        return started(super().setUp())
+
     def document(self, text: str) -> Document:
-        path = Path(self.mktemp())
+        path = self.directory / "tenants.yaml"
         path.write_text(text)
         return read(path)
 
     async def apply(self, text: str, dry_run: bool = False) -> list[str]:
         document = self.document(text)
-        changes = await applied(self.pool, decode(document, Tenancy), document.wrong, dry_run)
+        tenancy = decode(document, Tenancy)
+        pairs = brought(tenancy, document.path.parent, document.wrong)
+        changes = await applied(self.pool, tenancy, document.wrong, pairs, dry_run)
         return [describe(change) for change in changes]
 
     async def password_hash(self) -> str:
@@ -191,6 +222,61 @@ organisations:
         self.assertTrue(verify_password(second, "two"))
         self.assertEqual(await self.apply(self.FILE.replace(', password: "one"', "")), [])
         self.assertEqual(await self.password_hash(), second)
+
+    def key_file(self, name: str, key: keys.KeyPair) -> Path:
+        path = self.directory / name
+        path.write_bytes(key.private_key)
+        return path
+
+    async def held_keys(self) -> list[HeldKey]:
+        return list((await self.held("acme")).domains[0].keys)
+
+    def with_keys(self, items: str) -> str:
+        return self.FILE.replace("verified: true,", f"verified: true, dkim: [{items}],")
+
+    async def test_keys_are_made_once(self) -> None:
+        two = self.with_keys("{selector: s1}, {selector: s2, algorithm: ed25519}")
+        self.assertEqual(
+            (await self.apply(two))[2:4],
+            [
+                "+ dkim key s1._domainkey.acme.example: algorithm rsa2048",
+                "+ dkim key s2._domainkey.acme.example: algorithm ed25519",
+            ],
+        )
+        first = await self.held_keys()
+        self.assertEqual(await self.apply(two), [])
+        self.assertEqual(await self.apply(self.with_keys("{selector: s1, algorithm: rsa2048}, {selector: s2}")), [])
+        self.assertEqual(await self.apply(self.FILE), [])
+        self.assertEqual(await self.held_keys(), first)
+        ((private_key,),) = await self.pool.query("select private_key from dkim_keys where selector = 's2'")
+        self.assertEqual(keys.read(bytes(private_key)).public_key, first[1].public_key)
+
+    async def test_a_key_of_ones_own(self) -> None:
+        own, other = keys.generate("ed25519"), keys.generate("ed25519")
+        named = self.with_keys(f"{{selector: s1, private_key_file: {self.key_file('own', own)}}}")
+        self.assertIn("+ dkim key s1._domainkey.acme.example: algorithm ed25519", await self.apply(named))
+        self.assertEqual(await self.held_keys(), [HeldKey("s1", "ed25519", own.public_key)])
+        self.assertEqual(await self.apply(self.with_keys("{selector: s1}")), [])
+        self.key_file("own", other)
+        with self.assertRaisesRegex(InvalidInput, r"dkim\[0\]\.selector: s1 is an ed25519 key already and stays it"):
+            await self.apply(named)
+        self.assertEqual(await self.held_keys(), [HeldKey("s1", "ed25519", own.public_key)])
+
+    async def test_a_selector_keeps_its_key(self) -> None:
+        await self.apply(self.with_keys("{selector: s1, algorithm: ed25519}"))
+        for dry_run in (True, False):
+            with self.assertRaisesRegex(InvalidInput, r"selector: s1 is an ed25519 key already and stays it; take ano"):
+                await self.apply(self.with_keys("{selector: s1, algorithm: rsa2048}"), dry_run)
+
+    async def test_files_that_hold_no_key(self) -> None:
+        ed25519 = self.key_file("ed25519", keys.generate("ed25519"))
+        for key, said in {
+            "private_key_file: none.pem": r"dkim\[0\]\.private_key_file: cannot be read: No such file or directory",
+            "private_key_file: /dev/null": r"dkim\[0\]\.private_key_file: expected a private key as PEM",
+            f"private_key_file: {ed25519}, algorithm: rsa2048": r"dkim\[0\]\.algorithm: expected ed25519, which is in",
+        }.items():
+            with self.assertRaisesRegex(InvalidInput, said):
+                await self.apply(self.with_keys(f"{{selector: s1, {key}}}"))
 
     async def test_a_domain_of_another_organisation_is_refused_and_nothing_applied(self) -> None:
         await self.apply(self.FILE)

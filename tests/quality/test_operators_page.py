@@ -12,7 +12,13 @@ from mtad.ctl import tenancy
 from mtad.ctl.command import mtactl
 
 PAGE = (Path(mtad.__file__).parent.parent / "docs" / "mtactl.md").read_text()
-PLURALS = {"Organisation": "organisations", "Domain": "domains", "Mailbox": "mailboxes", "Alias": "aliases"}
+PLURALS = {
+    "Organisation": "organisations",
+    "Domain": "domains",
+    "Key": "dkim",
+    "Mailbox": "mailboxes",
+    "Alias": "aliases",
+}
 
 
 def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:

@@ -137,8 +137,8 @@ class ApplyTest(DatabaseCase):
         told = await self.mtactl("apply", DEMO, "--dry-run")
         self.assertEqual(await self.counts(), (0, 0, 0))
         done = await self.mtactl("apply", DEMO)
-        self.assertEqual(told, done.replace("5 added", "dry run: 5 added"))
-        self.assertIn("+ mailbox alice@acme.example: password\n", done)
+        self.assertEqual(told, done.replace("6 added", "dry run: 6 added"))
+        self.assertIn("+ mailbox bob@acme.example: password\n", done)
         self.assertNotIn("wonderland", done)
         self.assertEqual(await self.counts(), (1, 2, 1))
         ((password_hash,),) = await self.pool.query("select password_hash from mailboxes where folded = 'alice'")
@@ -165,6 +165,30 @@ class ApplyTest(DatabaseCase):
             said = await self.refused(*words)
             self.assertIn(":2: organisations[0].domains[0].name: belongs to organisation acme", said)
         self.assertEqual(await self.pool.query("select name from organisations order by id"), [("system",), ("acme",)])
+
+
+class DkimTest(DatabaseCase):
+    async def test_the_demos_key_and_the_record_to_publish(self) -> None:
+        await self.mtactl("apply", DEMO)
+        (key,) = json.loads(await self.mtactl("dkim", "list", "acme.example", "--json"))
+        self.assertEqual((key["selector"], key["algorithm"], key["state"]), ("s1", "rsa2048", "active"))
+        self.assertEqual(key["name"], "s1._domainkey.acme.example")
+        ((public_key,),) = await self.pool.query("select public_key from dkim_keys")
+        self.assertEqual(key["text"], f"v=DKIM1; k=rsa; p={public_key}")
+        listed = (await self.mtactl("dkim", "list", "ACME.example")).splitlines()
+        self.assertEqual(
+            [line.split() for line in listed[:2]], [["selector", "algorithm", "state"], ["s1", "rsa2048", "active"]]
+        )
+        name, _, strings = listed[3].partition(" IN TXT ( ")
+        self.assertEqual(name, "s1._domainkey.acme.example.")
+        parts = strings.removesuffix(" )").split('" "')
+        self.assertEqual("".join(parts).strip('"'), key["text"])
+        self.assertTrue(all(len(part.strip('"')) <= 255 for part in parts))
+
+    async def test_a_domain_nobody_has(self) -> None:
+        self.assertIn(
+            "none.example: no organisation here has this domain", await self.refused("dkim", "list", "none.example")
+        )
 
 
 class QueueTest(DatabaseCase):
@@ -288,7 +312,7 @@ class EmbeddedTest(MtactlCase):
     async def test_it_works_while_no_server_runs_and_leaves_nothing_running(self) -> None:
         ended = await self.run_raw("apply", DEMO)
         self.assertEqual(ended.status, 0, ended)
-        self.assertTrue(ended.output.endswith("5 added, 0 changed, 0 removed\n"), ended)
+        self.assertTrue(ended.output.endswith("6 added, 0 changed, 0 removed\n"), ended)
         again = await self.run_raw("apply", DEMO)
         self.assertEqual((again.output, again.status), ("no change\n", 0), again)
         self.assertTrue(wait_stopped(self.directory / "state"))

@@ -15,9 +15,11 @@ from mtad.ctl.difference import describe, difference, summary, wanted
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address, from_plain
 from mtad.model.errors import InvalidInput
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
+from mtad.verification.keys import generate
 
+PAIR = generate("ed25519")
 WHOLE = """
 organisations:
   - name: acme
@@ -65,7 +67,7 @@ class ApplyTestCase(SynchronousTestCase):
 
 class FormTest(ApplyTestCase):
     def test_the_whole_form(self) -> None:
-        acme, other = wanted(self.loaded(WHOLE), Present({}, {}), {"alice@acme.example": "hash"})
+        acme, other = wanted(self.loaded(WHOLE), Present({}, {}), {"alice@acme.example": "hash"}, {})
         self.assertEqual(other, Holding("other"))
         self.assertEqual((acme.organisation, acme.contact), ("acme", "Hostmaster@acme.example"))
         alice = from_plain("alice@acme.example")
@@ -105,6 +107,16 @@ class FormTest(ApplyTestCase):
             ("mailboxes: [alice]",): f"file:5: {at}mailboxes[0]: expected keys and values",
             ("aliases:", "- {local_part: a, targets: []}"): f"file:6: {at}aliases[0].targets: expected 1 to 1000",
             ("aliases:", "- {local_part: a, targets: [b]}"): f"file:6: {at}aliases[0].targets[0]: expected an address",
+            (
+                "dkim: [{selector: a_b}]",
+            ): f"file:5: {at}dkim[0].selector: expected a selector such as s1, of at most 63",
+            ("dkim: [{algorithm: rsa2048}]",): f"file:5: {at}dkim[0]: expected the key selector",
+            (
+                "dkim: [{selector: a, algorithm: rsa1024}]",
+            ): f"file:5: {at}dkim[0].algorithm: expected one of rsa2048, rsa4096, ed25519, got 'rsa1024'",
+            (
+                f"dkim: [{', '.join(f'{{selector: s{n}}}' for n in range(11))}]",
+            ): f"file:5: {at}dkim: expected at most 10 keys, got 11",
             ("mailboxes:", f"- {{local_part: {'x' * 65}}}"): f"file:6: {at}mailboxes[0].local_part: expected what",
         }.items():
             said = self.refused(self.acme(*lines))
@@ -127,7 +139,7 @@ class FormTest(ApplyTestCase):
     def test_whom_a_mailbox_may_send_as_has_one_form(self) -> None:
         said = '["*@Shop.example", "Bücher.example", "ANN.*@shop.example", "*@shop.example"]'
         tenancy = self.loaded(self.acme(f"mailboxes: [{{local_part: a, send_as: {said}}}]"))
-        (mailbox,) = wanted(tenancy, Present({}, {}), {})[0].domains[0].mailboxes
+        (mailbox,) = wanted(tenancy, Present({}, {}), {}, {})[0].domains[0].mailboxes
         self.assertEqual(mailbox.send_as, ("*@shop.example", "ann.*@shop.example", "xn--bcher-kva.example"))
         for wrong in ("'*'", "'*.shop.example'", "'a@*.example'", "'@shop.example'", "192.0.2.1", "7"):
             refused = self.refused(self.acme(f"mailboxes: [{{local_part: a, send_as: [{wrong}]}}]"))
@@ -173,6 +185,13 @@ class ConsistencyTest(ApplyTestCase):
             self.acme("mailboxes: [{local_part: a}]", "aliases: [{local_part: A, targets: [a@acme.example]}]")
         )
         self.assertIn("aliases[0]: expected each address once, but A@acme.example is the mailbox a@acme.example", said)
+
+    def test_selectors_are_given_once_in_a_domain(self) -> None:
+        said = self.refused(self.acme("dkim: [{selector: s1}, {selector: S1}]"))
+        self.assertEqual(
+            said, "file:5: organisations[0].domains[0].dkim[1].selector: expected each selector once, got s1 again"
+        )
+        self.loaded(self.acme("dkim: [{selector: s1}]") + "\n    - {name: b.example, dkim: [{selector: s1}]}")
 
     def test_the_same_name_in_two_domains_is_two_addresses(self) -> None:
         domains = "[{name: a.example, mailboxes: [{local_part: x}]}, {name: b.example, mailboxes: [{local_part: x}]}]"
@@ -250,7 +269,41 @@ class ConsistencyTest(ApplyTestCase):
 class DifferenceTest(ApplyTestCase):
     def lines(self, text: str, *holdings: Holding, hashes: Mapping[str, str] | None = None) -> list[str]:
         present = Present({holding.organisation: holding for holding in holdings}, {})
-        return [describe(change) for change in difference(wanted(self.loaded(text), present, hashes or {}), present)]
+        tenancy = self.loaded(text)
+        domains = [domain for organisation in tenancy.organisations for domain in organisation.domains]
+        pairs = {(domain.name, key.selector): PAIR for domain in domains for key in domain.dkim or ()}
+        changes = difference(wanted(tenancy, present, hashes or {}, pairs), present)
+        return [describe(change) for change in changes]
+
+    def acme_keys(self, *keys: HeldKey) -> Holding:
+        return Holding("acme", None, (HeldDomain("acme.example", keys=keys),))
+
+    def test_keys_are_added_retired_and_taken_back_but_never_removed(self) -> None:
+        old, new = HeldKey("old", "rsa2048", "p", True), HeldKey("gone", "ed25519", "q", False)
+        self.assertEqual(
+            self.lines(self.acme("dkim: [{selector: S1}]")),
+            [
+                "+ organisation acme",
+                "+ domain acme.example",
+                "+ dkim key s1._domainkey.acme.example: algorithm ed25519",
+            ],
+        )
+        self.assertEqual(
+            self.lines(self.acme("dkim: [{selector: s1}, {selector: gone}]"), self.acme_keys(new, old)),
+            [
+                "~ dkim key gone._domainkey.acme.example: state retired -> active",
+                "~ dkim key old._domainkey.acme.example: state active -> retired",
+                "+ dkim key s1._domainkey.acme.example: algorithm ed25519",
+            ],
+        )
+        self.assertEqual(
+            self.lines(self.acme("dkim: []"), self.acme_keys(new, old)),
+            ["~ dkim key old._domainkey.acme.example: state active -> retired"],
+        )
+
+    def test_a_file_that_does_not_speak_of_keys_leaves_them(self) -> None:
+        held = self.acme_keys(HeldKey("a", "rsa2048", "p", True), HeldKey("b", "rsa2048", "q", False))
+        self.assertEqual(self.lines(self.acme(), held), [])
 
     def test_into_an_empty_house(self) -> None:
         self.assertEqual(

@@ -1,6 +1,6 @@
-"""The directory in PostgreSQL: domains, mailboxes and aliases by address, and what mailboxes log in with (IDirectory).
+"""The directory in PostgreSQL: domains, mailboxes and aliases by address, logins, keys (IDirectory).
 
-Lookups of all sessions that wait in one turn of the reactor go out as one query; logins are rarer and ask by
+Lookups of all sessions that wait in one turn of the reactor go out as one query; logins and keys are rarer and ask by
 themselves. Answers, also those that say "nobody", are remembered in a `Cache` that news from `IWakeups` keeps true;
 when news may have been missed, all of it is dropped. Without the database nothing that is not remembered can be told:
 Unavailable, never "nobody".
@@ -15,10 +15,12 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mtad.adapters.postgres.cache import Cache, address_key, domain_key
+from mtad.adapters.postgres.dkim_keys import ACTIVE_KEYS, signing_keys
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import delivery_from_text
 from mtad.interfaces import IDirectory, IWakeups
 from mtad.model.address import Address, folded, from_plain
+from mtad.model.dkim import SigningKey
 from mtad.model.tenant import Alias, Credential, Domain, Entry, Mailbox
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class PostgresDirectory:
         # In a tuple, because that there is none is an answer as well.
         self._credentials: Cache[tuple[Credential | None]] = Cache(clock)
         self._organisations: Cache[tuple[int | None]] = Cache(clock)
+        self._keys: Cache[tuple[SigningKey, ...]] = Cache(clock)
         self._waiting: dict[Question, list[Deferred[Entry]]] = {}
         wakeups.listen(self._heard, self._lost)
 
@@ -90,27 +93,37 @@ class PostgresDirectory:
         remembered = self._credentials.get(key)
         if remembered is None:
             question = (address.domain, folded(address.local_part))
-            remembered = await self._find(self._credentials, key, _CREDENTIAL, question, _credential_of(address.domain))
+            made = _at_most_one(_credential_of(address.domain))
+            remembered = await self._find(self._credentials, key, _CREDENTIAL, question, made)
         return remembered[0]
 
     async def organisation(self, name: str) -> int | None:
         """Return the id of the organisation of that name (IDirectory)."""
         remembered = self._organisations.get(name)
         if remembered is None:
-            remembered = await self._find(self._organisations, name, _ORGANISATION, (name,), lambda row: int(row[0]))
+            made = _at_most_one(lambda row: int(row[0]))
+            remembered = await self._find(self._organisations, name, _ORGANISATION, (name,), made)
         return remembered[0]
 
+    async def keys(self, domain: str) -> tuple[SigningKey, ...]:
+        """Return the active keys of a verified domain (IDirectory)."""
+        key = domain_key(domain)
+        remembered = self._keys.get(key)
+        if remembered is None:
+            remembered = await self._find(self._keys, key, ACTIVE_KEYS, (domain,), signing_keys)
+        return remembered
+
     async def _find(
-        self, cache: Cache[tuple[T | None]], key: str, sql: str, question: tuple[str, ...], made: Callable[[Row], T]
-    ) -> tuple[T | None]:
-        """Ask the database for what at most one row tells, and remember what it says."""
+        self, cache: Cache[T], key: str, sql: str, question: tuple[str, ...], made: Callable[[Sequence[Row]], T]
+    ) -> T:
+        """Ask the database, and remember what is made of the rows it answers with."""
         lookup = cache.begin([key])
         try:
             rows = await self._pool.query(sql, question)
         except BaseException:
             cache.abandon(lookup)
             raise
-        found = (made(rows[0]) if rows else None,)
+        found = made(rows)
         cache.finish(lookup, {key: found})
         return found
 
@@ -118,10 +131,12 @@ class PostgresDirectory:
         if channel == CHANNEL:
             self._cache.forget(key)
             self._credentials.forget(key)
+            self._keys.forget(key)
 
     def _lost(self) -> None:
         self._cache.flush()
         self._credentials.flush()
+        self._keys.flush()
 
     def _ask(self, local_part: str, domain: str) -> "Deferred[Entry]":
         """Let the next batch ask for an address, or for a domain alone when `local_part` is empty."""
@@ -197,6 +212,11 @@ def _entry(row: Row) -> Entry:
     if targets is not None:
         return Entry(domain, Alias(organisation, Address(alias_local_part, name), tuple(map(from_plain, targets))))
     return Entry(domain, None)
+
+
+def _at_most_one(made: Callable[[Row], T]) -> Callable[[Sequence[Row]], tuple[T | None]]:
+    """Return what makes of rows, if there is one, what `made` makes of it."""
+    return lambda rows: (made(rows[0]) if rows else None,)
 
 
 def _credential_of(domain: str) -> Callable[[Row], Credential]:

@@ -1,4 +1,4 @@
-"""Organisations, domains, mailboxes and aliases as rows: read whole, and changed in one transaction.
+"""Organisations, domains, mailboxes, aliases and keys as rows: read whole, and changed in one transaction.
 
 The write side of the directory. What is to be changed is decided by the caller, on what the transaction itself has
 read under a lock, so that two operators cannot undo each other's work unseen. The tables' triggers tell the caches
@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from mtad.adapters.postgres.dkim_keys import held_keys, put_keys, remove_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.model.address import folded, from_plain
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldMailbox, Holding, Item, Sign
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 
 ItemType = TypeVar("ItemType", bound=Item)
@@ -36,7 +37,8 @@ select d.name, o.name from domains d join organisations o on o.id = d.organisati
 """
 
 _LOCK = """
-lock table organisations, domains, mailboxes, aliases, user_domain_permissions in share row exclusive mode
+lock table organisations, domains, mailboxes, aliases, user_domain_permissions, dkim_keys
+in share row exclusive mode
 """
 _REMOVE_ADDRESSES = """
 delete from {table} t using unnest(%s::text[], %s::text[]) as gone (domain, folded), domains d
@@ -169,6 +171,7 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
     aliases: dict[int, list[HeldAlias]] = {}
     for domain, local_part, targets in await cursor.query(_ALIASES, (ids,)):
         aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
+    keys = await held_keys(cursor, ids)
     held: dict[int, list[HeldDomain]] = {}
     for domain, organisation, name, verified, catch_all, delivery in await cursor.query(_DOMAINS, (ids,)):
         held.setdefault(organisation, []).append(
@@ -179,6 +182,7 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
                 delivery_from_text(delivery),
                 tuple(mailboxes.get(domain, ())),
                 tuple(aliases.get(domain, ())),
+                tuple(keys.get(domain, ())),
             )
         )
     holdings = {name: Holding(name, contact, tuple(held.get(id_, ()))) for id_, name, contact in found}
@@ -193,6 +197,7 @@ async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
     await _in_bulk(cursor, _REMOVE_ADDRESSES.format(table="mailboxes"), mailboxes)
     aliases = [(change.domain, folded(item.local_part)) for change, item in _of_kind(removed, HeldAlias)]
     await _in_bulk(cursor, _REMOVE_ADDRESSES.format(table="aliases"), aliases)
+    await remove_keys(cursor, [(change.domain, item) for change, item in _of_kind(removed, HeldKey)])
     await _in_bulk(cursor, _REMOVE_DOMAINS, [(item.name,) for _, item in _of_kind(removed, HeldDomain)])
     await _in_bulk(
         cursor, _PUT_ORGANISATIONS, [(item.organisation, item.contact) for _, item in _of_kind(put, Holding)]
@@ -206,6 +211,7 @@ async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
     await _in_bulk(cursor, _PUT_PERMISSIONS, permissions)
     put_aliases = [_alias_row(change, item) for change, item in _of_kind(put, HeldAlias)]
     await _in_bulk(cursor, _PUT_ALIASES, put_aliases, _BETWEEN_TARGETS)
+    await put_keys(cursor, [(change.domain, item) for change, item in _of_kind(put, HeldKey)], now)
 
 
 def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Sequence[tuple[Change, ItemType]]:
