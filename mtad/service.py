@@ -4,12 +4,14 @@ Order matters twice. Starting: the stores, then the node, then the flow out, so 
 somewhere to go. Stopping: listeners, then sessions and deliveries in hand, the node's rows, the stores.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from mtad.config import Lmtp, Maildir, Relay, Settings
@@ -20,9 +22,11 @@ from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession
 from mtad.interfaces import Ports
 from mtad.model.endpoint import HostPort, parse
+from mtad.model.errors import Unavailable
 from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import Credentials, NextHop
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
+from mtad.model.text import shown
 from mtad.outbound.client import MailClient
 from mtad.outbound.delivery import DeliveryService
 from mtad.outbound.housekeeping import Housekeeping
@@ -111,15 +115,28 @@ class Server(MultiService):
         self._stopping = True
         self._ports.journal.record("service.stopping")
         smtp, http = self._listeners
-        await _stopped(smtp)
-        await _both(self._receiving.stop(PATIENCE_SECONDS), self._out.worker.stopService())
-        await self._out.queue.stopService()
+        await self._do("listeners", _stopped(smtp))
+        sessions, deliveries = self._receiving.stop(PATIENCE_SECONDS), self._out.worker.stopService()
+        await self._do("sessions", sessions)
+        await self._do("deliveries", deliveries)
+        await self._do("queue", self._out.queue.stopService())
         self._out.delivery.stopService()
-        await self._housekeeping.stopService()
-        await self._out.membership.stopService()
-        await _stopped(http)
-        await self._ports.stop()
+        await self._do("housekeeping", self._housekeeping.stopService())
+        await self._do("membership", self._out.membership.stopService())
+        await self._do("listeners", _stopped(http))
+        await self._do("stores", self._ports.stop())
         self._ports.journal.record("service.stopped")
+
+    async def _do(self, step: str, work: Awaitable[None]) -> None:
+        """Take one step of the stop; its trouble is told, and keeps no other from being taken."""
+        try:
+            await work
+        except Unavailable as trouble:
+            self._ports.journal.record(
+                "store.unavailable", task=f"stop {step}", dependency=trouble.dependency, reason=shown(trouble.reason)
+            )
+        except Exception:
+            self._ports.journal.record("task.surprise", task=f"stop {step}", failure=Failure().getTraceback())
 
 
 def build(settings: Settings, ports: Ports) -> Server:
@@ -160,7 +177,7 @@ def _flow_out(settings: Settings, ports: Ports) -> _FlowOut:
             max_retry_delay_seconds=settings.queue.max_retry_delay,
             max_retries=settings.queue.max_retries,
         ),
-        room=Room(jobs=jobs, jobs_per_lane=max(1, jobs // 2)),
+        room=Room(jobs=jobs),
     )
     queue = QueueService(
         queue=ports.queue,
@@ -270,8 +287,3 @@ async def _stopped(port: IListeningPort) -> None:
     done = port.stopListening()
     if done is not None:
         await done
-
-
-async def _both(first: Deferred[None], second: Deferred[None]) -> None:
-    await first
-    await second

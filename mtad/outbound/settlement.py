@@ -4,7 +4,7 @@ A recipient that is out of tries, out of time or finally refused is gone, with t
 result, from which the sender is told (`mtad.outbound.bounce`). What only a human can judge is held.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mtad.model import event
@@ -27,10 +27,11 @@ class Schedule:
     max_retries: int
 
 
-def settle(
-    job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule, chance: Callable[[], float]
-) -> Settlement:
-    """Return what to write; `outcomes` in the order of the job's targets, `chance` draws from [0, 1)."""
+def settle(job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule, chance: float) -> Settlement:
+    """Return what to write; `outcomes` in the order of the job's targets.
+
+    `chance` is drawn from [0, 1), once for all: what was tried together is tried together again.
+    """
     results = []
     events = []
     for target, outcome in zip(job.targets, outcomes, strict=True):
@@ -63,7 +64,7 @@ def _all(job: Job, outcome: Failed, disposal: Disposal, told: Event, reason: str
 
 
 def _settle_one(
-    target: Target, outcome: Outcome, now: float, schedule: Schedule, chance: Callable[[], float]
+    target: Target, outcome: Outcome, now: float, schedule: Schedule, chance: float
 ) -> tuple[Result, Event]:
     def result(disposal: Disposal, due: float = 0.0, reason: str = "") -> Result:
         return Result(target.recipient.n, target.claim, outcome, disposal, due, reason)
@@ -86,7 +87,7 @@ def _settle_one(
                 now=now,
                 retry_delay_seconds=schedule.retry_delay_seconds,
                 max_retry_delay_seconds=schedule.max_retry_delay_seconds,
-                chance=chance(),
+                chance=chance,
             )
             end = given_up(target.attempts, due, schedule.max_retries, target.expires_at)
             if end is not None:
@@ -101,4 +102,4 @@ def _where(outcome: Outcome) -> dict[str, Fact]:
         return {}
     remote = outcome.remote
     facts: dict[str, Fact] = {"host": remote.host, "address": remote.address, "tls": remote.tls}
-    return facts | {"earlier": list(remote.earlier)} if remote.earlier else facts
+    return facts | {"earlier": "; ".join(remote.earlier)} if remote.earlier else facts

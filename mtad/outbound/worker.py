@@ -6,7 +6,7 @@ somebody with room will claim it (DESIGN D7). Nothing is begun without a good le
 with the settlement it belongs to, and claimed like anything that waits.
 """
 
-from collections import OrderedDict, deque
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from mtad.model.identity import print_id
 from mtad.model.job import Disposal, Job, Lane, Row, Settlement
 from mtad.model.outcome import Outcome, Scope
 from mtad.outbound.delivery import DeliveryService
+from mtad.outbound.lanes import Lanes, lane_of
 from mtad.outbound.membership import Membership
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import MISSING, Schedule, hold, settle
@@ -38,10 +39,9 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a worker does at once: jobs in all, jobs of one lane, octets of content in memory."""
+    """How much a worker does at once: jobs, and octets of content in memory."""
 
     jobs: int
-    jobs_per_lane: int
     content_octets: int = 64 * 1024 * 1024
 
 
@@ -74,12 +74,12 @@ class Worker(Service):
         self._chance = chance
         self._schedule = schedule
         self._room = room
-        self._lanes: OrderedDict[Lane, deque[tuple[float, Job]]] = OrderedDict()
-        self._begun: dict[Lane, int] = {}
-        self._begun_count = 0
+        self._lanes = Lanes(room.jobs)
         self._content_octets = 0
         self._to_release: list[Job] = []
         self._after: Lane | None = None
+        self._claiming = False
+        self._more_to_claim = False
         self._books: dict[tuple[int, int], int] = {}
         self._tasks = Tasks(clock, journal)
         self._deliveries = Tasks(clock, journal)
@@ -99,14 +99,16 @@ class Worker(Service):
     async def _stop(self) -> None:
         self._stopping = True
         await self._tasks.stop()
-        for waiting in self._lanes.values():
-            self._to_release.extend(job for _, job in waiting)
-        self._lanes.clear()
+        self._to_release.extend(self._lanes.older(math.inf))
         done = Deferred.fromCoroutine(self._deliveries.idle())
         done.addTimeout(PATIENCE_SECONDS, self._clock, lambda _, __: None)
         await done
         self._abandoned = True
-        await self._release()
+        try:
+            await self._release()
+        except Unavailable as trouble:
+            # The rows are freed when their node is found dead.
+            self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
 
     def take(self, handed_over: Iterable[Job]) -> None:
         """Take jobs just accepted, with their content."""
@@ -116,7 +118,7 @@ class Worker(Service):
                 self._to_release.append(job)
             else:
                 self._content_octets += job.size
-                self._wait(job)
+                self._lanes.wait(job, self._clock.seconds())
         self._pump()
 
     def has(self, row: Row) -> bool:
@@ -126,32 +128,30 @@ class Worker(Service):
     def forget(self) -> None:
         """Drop what is not begun: others have it. Of what is begun, only what is sent whole goes on to its end."""
         self._delivery.abort()
-        for waiting in self._lanes.values():
-            for _, job in waiting:
-                self._leave(job)
-        self._lanes.clear()
+        for job in self._lanes.older(math.inf):
+            self._put_down(job)
+            self._leave(job)
         for job in self._to_release:
-            self._leave(job, in_memory=False)
+            self._leave(job)
         self._to_release.clear()
 
     def stats(self) -> dict[str, Fact]:
         """Return what the node's row shows of this worker."""
-        return {"waiting": len(self._books) - self._begun_count, "begun": self._begun_count}
+        return {"rows": len(self._books), "begun": self._lanes.begun_count}
 
     def _enter(self, job: Job) -> None:
         for target in job.targets:
             self._books[job.message, target.recipient.n] = target.claim
 
-    def _leave(self, job: Job, *, in_memory: bool = True) -> None:
+    def _leave(self, job: Job) -> None:
         for target in job.targets:
             if self._books.get((job.message, target.recipient.n)) == target.claim:
                 del self._books[job.message, target.recipient.n]
-        if in_memory and job.content is not None:
-            self._content_octets -= job.size
 
-    def _wait(self, job: Job) -> None:
-        lane = Lane(job.organisation, job.destination)
-        self._lanes.setdefault(lane, deque()).append((self._clock.seconds(), job))
+    def _put_down(self, job: Job) -> None:
+        """Count the content of a job that waited no more: one that was handed over came with it."""
+        if job.content is not None:
+            self._content_octets -= job.size
 
     async def _round(self) -> None:
         if not self._membership.good:
@@ -165,15 +165,9 @@ class Worker(Service):
 
     def _expire(self) -> None:
         """Give up what has waited too long in memory."""
-        now = self._clock.seconds()
-        for lane, waiting in list(self._lanes.items()):
-            while waiting and now - waiting[0][0] >= BEGIN_WITHIN_SECONDS:
-                _, job = waiting.popleft()
-                if job.content is not None:
-                    self._content_octets -= job.size
-                self._to_release.append(job)
-            if not waiting:
-                del self._lanes[lane]
+        for job in self._lanes.older(self._clock.seconds() - BEGIN_WITHIN_SECONDS):
+            self._put_down(job)
+            self._to_release.append(job)
 
     async def _release(self) -> None:
         given_back, self._to_release = self._to_release, []
@@ -186,7 +180,7 @@ class Worker(Service):
             self._to_release = given_back + self._to_release
             raise
         for job in given_back:
-            self._leave(job, in_memory=False)
+            self._leave(job)
         self._journal.record("queue.released", count=len(rows))
 
     async def _claim(self) -> None:
@@ -194,63 +188,64 @@ class Worker(Service):
 
         After IDLE_PAGES without anything the rest of the lanes waits for the next round.
         """
-        idle = 0
-        while (free := self._free()) > 0 and self._membership.good and not self._stopping:
-            ready = await self._queue.ready(self._wall.now(), READY_LANES, self._after)
-            self._after = ready.after
-            claimed = await self._claim_from([lane for lane in ready.lanes if self._lane_free(lane) > 0][:free], free)
-            idle = 0 if claimed else idle + 1
-            if idle == IDLE_PAGES or (idle and self._after is None):
-                return
+        if self._claiming:
+            return
+        self._claiming = True
+        self._more_to_claim = False
+        try:
+            idle = 0
+            while self._lanes.free and self._membership.good and not self._stopping:
+                ready = await self._queue.ready(self._wall.now(), READY_LANES, self._after)
+                self._after = ready.after
+                claimed = await self._claim_from(ready.lanes)
+                idle = 0 if claimed else idle + 1
+                if idle == IDLE_PAGES or (idle and self._after is None):
+                    return
+        finally:
+            self._claiming = False
 
-    async def _claim_from(self, lanes: Sequence[Lane], free: int) -> bool:
-        if not lanes:
+    async def _claim_from(self, ready: Sequence[Lane]) -> bool:
+        open_ = [lane for lane in ready if self._lanes.room(lane)][: self._lanes.free]
+        self._more_to_claim = self._more_to_claim or len(open_) < len(ready)
+        if not open_:
             return False
-        per_lane = max(1, min(free // len(lanes), min(map(self._lane_free, lanes))))
-        claimed = await self._queue.claim(self._membership.owner(), lanes, per_lane, self._wall.now())
+        per_lane = max(1, min(self._lanes.free // len(open_), *map(self._lanes.room, open_)))
+        claimed = await self._queue.claim(self._membership.owner(), open_, per_lane, self._wall.now())
         for job in claimed:
             self._enter(job)
-            self._wait(job)
+            self._lanes.wait(job, self._clock.seconds())
         self._pump()
         if claimed:
             self._journal.record("queue.claimed", count=sum(len(job.targets) for job in claimed))
         return bool(claimed)
 
-    def _free(self) -> int:
-        return self._room.jobs - self._begun_count - sum(map(len, self._lanes.values()))
+    def _claim_more(self, lane: Lane) -> None:
+        """Claim before the next round when there is more, and the lane has room for a good part of it."""
+        if self._more_to_claim and not self._claiming and self._lanes.room(lane) >= self._room.jobs // 10:
+            self._tasks.start(self._claim(), "claim")
 
-    def _lane_free(self, lane: Lane) -> int:
-        return self._room.jobs_per_lane - self._begun.get(lane, 0) - len(self._lanes.get(lane, ()))
+    def _fits(self, job: Job) -> bool:
+        """Whether a job's content can be read; one that was handed over has it, and one alone always can."""
+        octets = self._content_octets
+        return job.content is not None or not octets or octets + job.size <= self._room.content_octets
 
     def _pump(self) -> None:
         """Begin jobs, one of each lane in turn."""
-        if not self._membership.good:
-            return
-        full: set[Lane] = set()
-        while self._begun_count < self._room.jobs and len(full) < len(self._lanes):
-            lane, waiting = next(iter(self._lanes.items()))
-            self._lanes.move_to_end(lane)
-            if self._begun.get(lane, 0) >= self._room.jobs_per_lane:
-                full.add(lane)
-                continue
-            _, job = waiting.popleft()
-            if not waiting:
-                del self._lanes[lane]
-            self._begun[lane] = self._begun.get(lane, 0) + 1
-            self._begun_count += 1
-            self._deliveries.start(self._deal_with(lane, job), "delivery")
+        while self._membership.good and (job := self._lanes.begin(self._fits)) is not None:
+            if job.content is None:
+                self._content_octets += job.size
+            self._deliveries.start(self._deal_with(job), "delivery")
 
-    async def _deal_with(self, lane: Lane, job: Job) -> None:
+    async def _deal_with(self, job: Job) -> None:
         try:
             await self._settle(job, *await self._attempt(job))
         finally:
             self._leave(job)
-            self._begun_count -= 1
-            self._begun[lane] -= 1
-            if not self._begun[lane]:
-                del self._begun[lane]
+            self._content_octets -= job.size
+            self._lanes.end(job)
             if not self._stopping:
                 self._pump()
+                self._claim_more(lane_of(job))
 
     async def _attempt(self, job: Job) -> tuple[Settlement, bytes]:
         """Return what is to be written of the attempt, and the content; a missing one is worth a human's look."""
@@ -266,7 +261,7 @@ class Worker(Service):
         return self._judged(job, await self._delivery.deliver(job, content)), content
 
     def _judged(self, job: Job, results: list[Outcome]) -> Settlement:
-        return settle(job, results, self._wall.now(), self._schedule, self._chance)
+        return settle(job, results, self._wall.now(), self._schedule, self._chance())
 
     async def _settle(self, job: Job, settlement: Settlement, content: bytes) -> None:
         """Write what it came to, again and again until it is written; the claim says whether it still counts."""

@@ -189,6 +189,19 @@ class DeliveringTest(SynchronousTestCase):
         after.advance(5)
         self.assertEqual(self.boxes(), (1, 1))
 
+    def test_a_stop_without_the_database_goes_through_all_its_steps(self) -> None:
+        self.world.offload.hold()
+        message = self.accepted("alice@acme.example")
+        self.world.database.outage()
+        stopped = self.world.server.stopService()
+        self.world.advance(45)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.world.journal.of("service.stopped")), 1)
+        self.world.crash()
+        after = self.world.another()
+        after.advance(MINUTE)
+        self.assertEqual((len(after.mail("alice@acme.example")), after.store.waiting(message)), (1, None))
+
     def test_a_refused_message_leaves_no_trace_in_the_queue(self) -> None:
         self.world.database.outage()
         self.world.advance(11)

@@ -7,6 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.identity import parse_id
 from mtad.model.job import Status, Waiting
+from mtad.model.tenant import LmtpDelivery
+from mtad.testing.scripted import SILENCE, ScriptedServer
 from mtad.testing.world import MINUTE, World
 
 
@@ -48,12 +50,12 @@ class OwnershipTest(SynchronousTestCase):
         self.world.advance(4)
         self.assertEqual(self.world.journal.of("queue.released"), [], "not yet")
         self.world.advance(3)
-        self.assertEqual([facts["count"] for facts in self.world.journal.of("queue.released")], [10])
+        self.assertEqual([facts["count"] for facts in self.world.journal.of("queue.released")], [40])
         self.assertEqual([(row.status, row.attempts) for row in self.waiting(messages[-1]).rows], [(Status.QUEUED, 0)])
         self.world.offload.release()
         self.world.advance(MINUTE)
         self.assertEqual(len(self.world.mail("alice@acme.example")), 60)
-        self.assertEqual(sum(int(str(facts["count"])) for facts in self.world.journal.of("queue.claimed")), 10)
+        self.assertEqual(sum(int(str(facts["count"])) for facts in self.world.journal.of("queue.claimed")), 40)
 
     def test_what_exceeds_the_memory_is_given_back_and_then_read_from_the_store(self) -> None:
         self.world.offload.hold()
@@ -84,12 +86,36 @@ class OwnershipTest(SynchronousTestCase):
         for _ in range(80):
             self.accepted()
         second.advance(20)
-        self.assertEqual(len(second.journal.of("delivery.delivered")), 30)
+        self.assertEqual(len(second.journal.of("delivery.delivered")), 60)
         self.world.offload.release()
         self.world.advance(MINUTE)
         self.assertEqual(len(self.world.mail("alice@acme.example")), 80)
         delivered = self.world.journal.of("delivery.delivered") + second.journal.of("delivery.delivered")
         self.assertEqual(len({facts["id"] for facts in delivered}), len(delivered))
+
+    def test_destinations_that_hang_hold_up_nobody_else(self) -> None:
+        for n in range(4):
+            addr = f"127.0.0.1:{2500 + n}"
+            self.world.network.serve(addr, ScriptedServer(SILENCE))
+            self.world.host(f"x@hangs{n}.example", organisation=f"hangs{n}", delivery=LmtpDelivery(addr))
+            for _ in range(60):
+                self.world.send(f"x@hangs{n}.example")
+        self.world.advance(10)
+        before = self.world.clock.seconds()
+        for _ in range(5):
+            self.accepted()
+        self.assertEqual(len(self.world.mail("alice@acme.example")), 5)
+        self.assertEqual(self.world.clock.seconds(), before, "at once")
+
+    def test_a_slow_destination_is_kept_busy(self) -> None:
+        self.world.offload.hold()
+        for _ in range(60):
+            self.accepted()
+        self.world.advance(7)
+        self.world.offload.release()
+        self.world.turn()
+        self.world.advance(2)
+        self.assertEqual(len(self.world.mail("alice@acme.example")), 60, "claimed as room came, not a slice a second")
 
     def test_ready_says_what_is_wrong(self) -> None:
         self.assertEqual(self.get("/health"), (200, b"ok\n"))

@@ -27,7 +27,7 @@ def job(*attempts: int, expires_at: float = 432_000.0, reverse_path: Address | N
 
 class SettlementTest(SynchronousTestCase):
     def settled(self, outcome: Outcome, attempts: int = 0, now: float = 0.0) -> Settlement:
-        return settle(job(attempts), [outcome], now, SCHEDULE, lambda: 0.5)
+        return settle(job(attempts), [outcome], now, SCHEDULE, 0.5)
 
     def one(self, outcome: Outcome, attempts: int = 0, now: float = 0.0) -> tuple[Disposal, float, str]:
         settlement = self.settled(outcome, attempts, now)
@@ -64,12 +64,12 @@ class SettlementTest(SynchronousTestCase):
         self.assertEqual((event.kind, event.facts), ("held", {"reason": "the content of this message is missing"}))
 
     def test_each_recipient_has_its_own_end(self) -> None:
-        settlement = settle(job(0, 0, 0), [Delivered("x"), LATER, Delivered("x")], 0.0, SCHEDULE, lambda: 0.5)
+        settlement = settle(job(0, 0, 0), [Delivered("x"), LATER, Delivered("x")], 0.0, SCHEDULE, 0.5)
         self.assertEqual(
             [result.disposal for result in settlement.results], [Disposal.GONE, Disposal.AGAIN, Disposal.GONE]
         )
         self.assertFalse(settlement.whole)
-        self.assertTrue(settle(job(0, 0), [Delivered("x")] * 2, 0.0, SCHEDULE, lambda: 0.5).whole)
+        self.assertTrue(settle(job(0, 0), [Delivered("x")] * 2, 0.0, SCHEDULE, 0.5).whole)
 
 
 ANN = at("ann@far.example")
@@ -81,7 +81,7 @@ CONTENT = b"Subject: x\r\nMessage-ID: <1@far.example>\r\n\r\nbody\r\n"
 class BounceTest(SynchronousTestCase):
     def settled(self, *results: Outcome, sender: Address | None = ANN, attempts: int = 0) -> tuple[Job, Settlement]:
         told = job(*[attempts] * len(results), reverse_path=sender)
-        return told, settle(told, results, 50.0, SCHEDULE, lambda: 0.5)
+        return told, settle(told, results, 50.0, SCHEDULE, 0.5)
 
     def report(
         self, *results: Outcome, route: Route | None = None, attempts: int = 0
