@@ -20,6 +20,7 @@ class Event:
 
 RECEIVED = "received"
 ROUTED = "routed"
+SIGNED = "signed"
 ATTEMPTED = "attempted"
 DELIVERED = "delivered"
 DEFERRED = "deferred"
@@ -32,7 +33,10 @@ REMOVED = "removed"
 
 NAMED_RECIPIENTS = 20
 
-KINDS = (RECEIVED, ROUTED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER, REPORTING, RETRIED, REMOVED)
+KINDS = (
+    RECEIVED, ROUTED, SIGNED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER,
+    REPORTING, RETRIED, REMOVED,
+)  # fmt: skip
 
 
 def freed_event(at: float, recipients: list[str], held: bool) -> Event:
