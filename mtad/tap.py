@@ -58,6 +58,8 @@ def makeService(options: Options) -> Application:
         settings = config.load(Path(options["config"]), os.environ)
         observer = _observer(settings.logging) if _log_is_ours(options.parent) else None
         log = Logger(namespace=__name__, observer=observer)
+        for warning in settings.warnings:
+            log.warn("{log_text}", log_text=warning)
         stores = ports.open_stores(settings, lambda text: log.info("{log_text}", log_text=text))
         server = service.build(settings, ports.make(settings, cast(ports.IReactor, reactor), stores))
     except MtadError as error:

@@ -299,3 +299,10 @@ class Settings(Section, frozen=True):
     timeline: Timeline = Timeline()
     metrics: Metrics = Metrics()
     logging: Logging = Logging()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and rarely meant, a line each for whoever operates the server."""
+        if self.server.postmaster is None:
+            return ("server.postmaster is not set: mail for a postmaster whom no domain has is refused",)
+        return ()

@@ -63,9 +63,12 @@ def check(access: Access, as_json: bool) -> None:
     settings = access.settings()
     stores = {name: "embedded" if getattr(settings, name) is None else "configured" for name in ("database", "redis")}
     if as_json:
-        print_json({"config": str(access.config), "hostname": settings.server.hostname, **stores})
+        head = {"config": str(access.config), "hostname": settings.server.hostname}
+        print_json({**head, **stores, "warnings": settings.warnings})
     else:
         click.echo(f"{access.config}: good; database {stores['database']}, redis {stores['redis']}")
+        for warning in settings.warnings:
+            click.echo(f"mtactl: {access.config}: {warning}", err=True)
 
 
 mtactl.add_command(apply)

@@ -1,6 +1,7 @@
 """Routing: looks up what `mtad.routing.route` asks for until it has a route.
 
-The server's own postmaster is reached whatever is hosted here (RFC 5321 §4.5.1): as an alias of `postmaster`.
+There is a postmaster in every domain served (RFC 5321 §4.5.1): where a domain has none of its own, and at the server's
+own name, the address is an alias of the server's `postmaster`.
 """
 
 from dataclasses import replace
@@ -16,7 +17,7 @@ from mtad.routing.route import Needs, step
 
 
 class RoutingService(Service):
-    """Finds where forward-paths lead. `postmaster` is who reads mail to postmaster@`hostname`, if anybody."""
+    """Finds where forward-paths lead. `postmaster` is who reads mail to the postmasters of the server, if anybody."""
 
     name = "routing"
 
@@ -30,9 +31,19 @@ class RoutingService(Service):
         return Deferred.fromCoroutine(self._route(forward_path))
 
     async def _route(self, forward_path: Address) -> Route:
-        if self._postmaster is not None and forward_path.key == self._postmaster_key:
-            return replace(await self._walk(self._postmaster), forward_path=forward_path, rule="postmaster")
-        return await self._walk(forward_path)
+        if forward_path.key == self._postmaster_key:
+            return await self._to_postmaster(forward_path) or await self._walk(forward_path)
+        route = await self._walk(forward_path)
+        if route.organisation is not None and route.rule == "none" and forward_path.key.startswith("postmaster@"):
+            return await self._to_postmaster(forward_path) or route
+        return route
+
+    async def _to_postmaster(self, forward_path: Address) -> Route | None:
+        """Return the route to who reads the postmasters' mail, None when that is nobody here."""
+        if self._postmaster is None:
+            return None
+        route = await self._walk(self._postmaster)
+        return replace(route, forward_path=forward_path, rule="postmaster") if route.places else None
 
     async def _walk(self, forward_path: Address) -> Route:
         known: dict[Address, Entry] = {}

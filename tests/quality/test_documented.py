@@ -203,6 +203,7 @@ class DocumentedTest(SynchronousTestCase):
         self.assertEqual(settings.server.smtp_addr, "127.0.0.1:2525")
         self.assertEqual(settings.server.http_addr, "127.0.0.1:9090")
         self.assertEqual(settings.server.state_dir, TOP / "state")
+        self.assertEqual(settings.warnings, ())
         self.assertIsNone(settings.database)
         self.assertIsNone(settings.redis)
 

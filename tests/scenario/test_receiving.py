@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.testing.world import DAY, World
+from mtad.config import EmailAddress
+from mtad.testing.world import DAY, World, settings
 
 ENVELOPE = b"MAIL FROM:<ann@outside.example>\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n"
 
@@ -69,6 +71,37 @@ class ReceivingTest(SynchronousTestCase):
         self.assertEqual(self.codes(self.world.say(line, b"RCPT TO:<bob@acme.example>\r\n")), [b"451 4.3.0"])
         self.world.directory.reachable = True
         self.assertEqual(self.codes(self.world.say(line, b"RCPT TO:<bob@acme.example>\r\n")), [b"250 2.1.5"])
+
+    def test_there_is_a_postmaster_in_every_domain_served(self) -> None:
+        plain = settings(self.world.path)
+        server = structs.replace(plain.server, postmaster=EmailAddress("alice@acme.example"))
+        self.world = World(self.world.path, configured=structs.replace(plain, server=server))
+        self.world.host("alice@acme.example")
+        self.world.host("postmaster@own.example", "eve@other.example", organisation="other")
+        self.world.host("eve@late.example", organisation="late", verified=False)
+        line = self.world.connect()
+        self.world.say(line, b"EHLO o.example\r\nMAIL FROM:<>\r\n")
+        for recipient, expected in (
+            (b"postmaster@late.example", b"450 4.7.1"),
+            (b"postmaster@elsewhere.example", b"554 5.7.1"),
+            (b"nobody@other.example", b"550 5.1.1"),
+        ):
+            self.assertEqual(self.codes(self.world.say(line, b"RCPT TO:<%s>\r\n" % recipient)), [expected], recipient)
+        at_home = ("Postmaster", "postmaster@mx.test", "postmaster@acme.example", "POSTMASTER@other.example")
+        for recipient in (*at_home, "postmaster@own.example"):
+            self.assertEqual(self.world.send(recipient)[:3], b"250", recipient)
+        self.assertEqual(len(self.world.mail("alice@acme.example")), len(at_home))
+        self.assertEqual(len(self.world.mail("postmaster@own.example")), 1)
+
+    def test_a_postmaster_who_is_nobody_changes_nothing(self) -> None:
+        plain = settings(self.world.path)
+        server = structs.replace(plain.server, postmaster=EmailAddress("nobody@acme.example"))
+        self.world = World(self.world.path, configured=structs.replace(plain, server=server))
+        self.world.host("alice@acme.example")
+        line = self.world.connect()
+        self.world.say(line, b"EHLO o.example\r\nMAIL FROM:<>\r\n")
+        for recipient, expected in ((b"postmaster", b"554 5.7.1"), (b"postmaster@acme.example", b"550 5.1.1")):
+            self.assertEqual(self.codes(self.world.say(line, b"RCPT TO:<%s>\r\n" % recipient)), [expected])
 
     def test_a_claim_nobody_verified_runs_out(self) -> None:
         self.world.host("eve@late.example", organisation="late", verified=False)

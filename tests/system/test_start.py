@@ -33,6 +33,11 @@ class StartTest(SynchronousTestCase):
         configured.setdefault(section, {})[key] = value
         self.server.config.write_text(yaml.safe_dump(configured))
 
+    def test_what_is_rarely_meant_is_warned_of_in_the_log(self) -> None:
+        self.server.start()
+        warned = [line for line in self.server.log if "postmaster" in str(line.get("message"))]
+        self.assertEqual([line["level"] for line in warned], ["warn"])
+
     def test_a_port_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", self.server.smtp_port)):
             line = self.refused()

@@ -68,14 +68,18 @@ class CommandLineTest(SynchronousTestCase):
     def test_the_configuration_is_the_one_that_is_named(self) -> None:
         checked = self.mtactl("--config", self.config, "config", "check")
         self.assertEqual(checked.output, f"{self.config}: good; database embedded, redis embedded\n")
+        self.assertRegex(checked.complaint, r"\Amtactl: .*config.yaml: server.postmaster is not set: .*\n\Z")
         os.environ["MTAD_CONFIG"] = str(self.written("other.yaml", "redis: {addr: 'localhost:6379'}"))
         os.environ["SMTP_HOSTNAME"] = "mx.example.org"
         found = json.loads(self.mtactl("config", "check", "--json").output)
         self.assertEqual(
             (found["redis"], found["database"], found["hostname"]), ("configured", "embedded", "mx.example.org")
         )
+        self.assertEqual(len(found["warnings"]), 1)
+        self.written("config.yaml", "server: {postmaster: ann@example.org}\n")
         checked = self.mtactl("--config", self.config, "config", "check")
         self.assertIn("redis embedded", checked.output)
+        self.assertEqual(checked.complaint, "")
 
     def test_a_wrong_configuration_is_told_with_its_line(self) -> None:
         self.config.write_text("server:\n  hostnam: x\n")
