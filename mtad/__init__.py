@@ -4,7 +4,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
 
     model/         L0  frozen values: address, envelope, reply, verdict, outcome, tenant, job, event, identity, units
     smtp/          L1  the protocol, bytes to events and back, no I/O
-    message/       L1  the octets of RFC 5322 messages: headers, trace
+    message/       L1  the octets of RFC 5322 messages: headers, author, trace
     verification/  L1  whose mail it is: signatures, their keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail
@@ -29,7 +29,7 @@ The journey of a message:
      4  per command: verdict, then reply     policy/*
      5  end of data: accept or refuse        inbound/reception, policy/content
      6  a route for every recipient          inbound/routing around routing/route
-     7  stamp                                message/trace
+     7  stamp                                message/trace, inbound/signing around verification/signing
      8  accept: one transaction, then 250    IQueue.accept
      9  hand over or claim                   outbound/queue, outbound/worker
     10  deliver                              outbound/delivery, local, session around smtp/client
