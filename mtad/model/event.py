@@ -30,12 +30,13 @@ TAKEN_OVER = "taken-over"
 REPORTING = "reporting"
 RETRIED = "retried"
 REMOVED = "removed"
+ABANDONED = "abandoned"
 
 NAMED_RECIPIENTS = 20
 
 KINDS = (
     RECEIVED, ROUTED, SIGNED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER,
-    REPORTING, RETRIED, REMOVED,
+    REPORTING, RETRIED, REMOVED, ABANDONED,
 )  # fmt: skip
 
 
@@ -48,6 +49,11 @@ def freed_event(at: float, recipients: list[str], held: bool) -> Event:
     if not held:
         return Event(TAKEN_OVER, at, facts)
     return Event(HELD, at, {**facts, "reason": "the server ended three times while handling this"})
+
+
+def abandoned_event(at: float) -> Event:
+    """Return what is told of a message whose peer was sent away when it was too late to take all of it back."""
+    return Event(ABANDONED, at, {"reason": "answered 451, and delivered all the same; it will be sent again"})
 
 
 @dataclass(frozen=True, slots=True)

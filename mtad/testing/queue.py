@@ -8,7 +8,7 @@ Without an outage or a delay every call is done when it returns.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred
@@ -28,11 +28,11 @@ ACCEPT_SECONDS = 30.0
 
 
 class _Write:
-    """A write that waits for its commit. `messages` are what must be forgotten when nobody waits any more."""
+    """A write that waits for its commit; `undo` is what to do when nobody is told that it was done."""
 
-    def __init__(self, work: Callable[[], None], messages: Iterable[int]) -> None:
+    def __init__(self, work: Callable[[], None], undo: Callable[[], None] | None) -> None:
         self.work = work
-        self.messages = tuple(messages)
+        self.undo = undo
         self.done: Deferred[None] = Deferred()
         self.timer: IDelayedCall | None = None
         self.given_up = False
@@ -63,7 +63,7 @@ class MemoryDatabase:
         self._delay_seconds = 0.0
         self._losing: bool | None = None
         self._waiting: deque[_Write] = deque()
-        self._forgotten: list[int] = []
+        self._undoing: list[Callable[[], None]] = []
         self._stopped = False
 
     def outage(self) -> None:
@@ -78,6 +78,10 @@ class MemoryDatabase:
     def lose_answer(self, outage: bool = False) -> None:
         """Let the next write be committed and its connection break before the answer; with `outage`, stay away."""
         self._losing = outage
+
+    def seconds(self) -> float:
+        """Return the time of the process' clock."""
+        return self._clock.seconds()
 
     @property
     def losing(self) -> bool:
@@ -107,12 +111,15 @@ class MemoryDatabase:
         return work()
 
     async def write(
-        self, work: Callable[[], None], messages: Iterable[int] = (), timeout_seconds: float | None = None
+        self,
+        work: Callable[[], None],
+        undo: Callable[[], None] | None = None,
+        timeout_seconds: float | None = None,
     ) -> None:
         """Run a transaction that is repeated until it is known to be committed, or for `timeout_seconds`."""
         if self._stopped:
             raise Unavailable("postgres", "stopped")
-        write = _Write(work, messages)
+        write = _Write(work, undo)
         if timeout_seconds is not None:
             write.timer = self._clock.callLater(timeout_seconds, self._give_up, write, timeout_seconds)
         if self._delay_seconds:
@@ -133,25 +140,30 @@ class MemoryDatabase:
     def _flush(self) -> None:
         """Write what waits, as long as the store can be reached; first of all forget."""
         self._drop_given_up()
-        while self.reachable and not self._stopped and (self._forgotten or self._waiting):
-            self.store.forget(self._forgotten)
-            self._forgotten.clear()
+        while self.reachable and not self._stopped and (self._undoing or self._waiting):
+            while self._undoing:
+                self._undoing.pop(0)()
             if self._waiting:
                 self._commit(self._waiting.popleft())
 
     def _drop_given_up(self) -> None:
         for write in [write for write in self._waiting if write.given_up]:
             self._waiting.remove(write)
-            if write.tried:
-                self._forgotten.extend(write.messages)
+            self._drop(write)
+
+    def _drop(self, write: _Write) -> None:
+        """Have a write undone that was tried before."""
+        if write.tried and write.undo is not None:
+            self._undoing.append(write.undo)
 
     def _commit(self, write: _Write) -> None:
-        write.tried = True
         try:
             write.work()
         except MtadError as trouble:
+            self._drop(write)
             write.finish(trouble)
             return
+        write.tried = True
         if self._losing is None:
             write.finish()
             return
@@ -170,8 +182,12 @@ class MemoryQueue:
 
     async def accept(self, acceptance: Acceptance, owner: int) -> None:
         """See IQueue."""
-        messages = [message.id for message in acceptance.messages]
-        await self._database.write(lambda: self._store.accept(acceptance, owner), messages, ACCEPT_SECONDS)
+        since = self._database.seconds()
+        await self._database.write(
+            lambda: self._store.accept(acceptance, owner),
+            lambda: self._store.forget(acceptance, self._database.seconds() - since),
+            ACCEPT_SECONDS,
+        )
 
     async def ready(self, now: float, limit: int, after: Lane | None = None) -> Ready:
         """See IQueue."""

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
-from mtad.model.event import Event, Fact, Happening, freed_event
+from mtad.model.event import ABANDONED, Event, Fact, Happening, abandoned_event, freed_event
 from mtad.model.identity import SLOTS
 from mtad.model.job import (
     LANES_VISITED,
@@ -122,14 +122,20 @@ class MemoryStore:
             (message.received_at, message.organisation, key_number(key), message.id) for key in message.keys
         )
 
-    def forget(self, messages: Iterable[int]) -> None:
-        """Remove messages whose acceptance nobody was told of, with all that came with them."""
-        for message in messages:
-            for key in [key for key in self.rows if key[0] == message]:
+    def forget(self, acceptance: Acceptance, waited_seconds: float) -> None:
+        """Remove what nobody had since it was accepted; a message that had more is told of, once."""
+        for message in acceptance.messages:
+            story = self.story(message.id)
+            rows = [key for key, row in self.rows.items() if row.message == message.id and row.claim == 1]
+            for key in rows:
                 del self.rows[key]
-            self.happenings = [happening for happening in self.happenings if happening.message != message]
-            self.keys = [key for key in self.keys if key[3] != message]
-            self._clean(message)
+            if message.id in self.messages and len(rows) == len(message.recipients):
+                self.happenings = [happening for happening in self.happenings if happening.message != message.id]
+                self.keys = [key for key in self.keys if key[3] != message.id]
+            elif story and not any(event.kind == ABANDONED for each in story for event in each.events):
+                at = message.received_at + waited_seconds
+                self._tell(message.id, message.organisation, at, (abandoned_event(at),))
+            self._clean(message.id)
 
     def ready(self, now: float, limit: int, after: Lane | None) -> Ready:
         """Return lanes with due rows in their order, behind `after`, of those visited."""

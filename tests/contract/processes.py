@@ -41,7 +41,7 @@ class Process:
 
 
 class MemoryCase(TestCase):
-    """Processes over one MemoryStore."""
+    """Processes over one MemoryStore; one that is `elsewhere` has none of the trouble that is made here."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -50,6 +50,10 @@ class MemoryCase(TestCase):
     async def process(self) -> Process:
         self.database = MemoryDatabase(self.store, self.clock)
         return Process(self.database.queue, self.database.nodes, self.database.timeline)
+
+    async def elsewhere(self) -> Process:
+        database = MemoryDatabase(self.store, self.clock)
+        return Process(database.queue, database.nodes, database.timeline)
 
     async def rest_an_hour(self) -> None:
         self.clock.advance(3600)
@@ -102,6 +106,12 @@ class PostgresCase(TestCase):
         self.writer, queue = self.writing()
         await self.writer.start()
         return Process(queue, PostgresNodes(self.pool), PostgresTimeline(self.pool))
+
+    async def elsewhere(self) -> Process:
+        writer = Writer(reactor, self.parameters, Random(2))
+        self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
+        await writer.start()
+        return Process(PostgresQueue(writer, self.pool), PostgresNodes(self.pool), PostgresTimeline(self.pool))
 
     def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:
         """Return a writer that was not started, and its queue."""

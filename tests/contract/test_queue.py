@@ -30,9 +30,11 @@ from tests.contract.letters import (
     settlement,
     shared_letter,
 )
-from tests.contract.processes import MemoryCase, PostgresCase
+from tests.contract.processes import MemoryCase, PostgresCase, Process
 
 ACME = Lane(1, LANE)
+OTHER = Lane(1, "local:other.example")
+BOB = Address("bob", "other.example")
 
 
 def started(coroutine: object) -> Deferred:
@@ -590,6 +592,61 @@ class QueueContract:
         self.assertEqual(await self.queue.owned(self.owner), [Row(8, 0, 1)])
         self.assertEqual(await self.here.timeline.story(7), [])
         self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [8])
+        await self.assert_gone(7)
+
+    async def taken_from(self, *lanes: Lane, settled: bool = False) -> Process:
+        """Lose the answer of an acceptance, and the node; return another process, which claimed those lanes.
+
+        Only then the database answers here again, and what must be forgotten is.
+        """
+        elsewhere = await self.elsewhere()
+        owner = (await elsewhere.nodes.join("elsewhere", NOW)).owner
+        self.lose_all_answers()
+        to = (Recipient(0, ALICE, ALICE, ACME.destination), Recipient(1, BOB, BOB, OTHER.destination))
+        waiting = started(self.queue.accept(letter(7, recipients=to), self.owner))
+        await self.written(7)
+        await elsewhere.nodes.take_over(self.owner, NOW + 1)
+        claimed = await elsewhere.queue.claim(owner, lanes, 10, NOW + 1)
+        if settled:
+            settlements = [of_job(job, gone(job.targets[0].recipient.n, claim=2)) for job in claimed]
+            await elsewhere.queue.settle(settlements, owner, NOW + 2)
+        self.clock.advance(10)
+        await self.restore()
+        await self.assertFailure(waiting, LeaseLost)
+        await self.assert_lost(self.queue.accept(letter(8), self.owner))
+        return elsewhere
+
+    async def test_what_was_written_before_the_node_was_lost_is_removed(self) -> None:
+        await self.taken_from()
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.here.timeline.story(7), [])
+        self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [])
+
+    async def test_what_others_deliver_meanwhile_is_left_to_them(self) -> None:
+        elsewhere = await self.taken_from(ACME)
+        rows = (await self.queue.waiting(7)).rows
+        self.assertEqual([(row.recipient.n, row.status) for row in rows], [(0, Status.DELIVERING)])
+        self.assertEqual(await self.queue.content(7), b"content")
+        self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [7])
+        self.assertEqual(await self.kinds(7), ["received", "taken-over", "abandoned"])
+        self.assertEqual((await self.here.timeline.story(7))[-1].at, NOW + 10)
+        await elsewhere.queue.settle([settlement(7, gone(claim=2), total=2)], rows[0].owner, NOW + 20)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+
+    async def test_the_rest_of_what_others_delivered_is_removed(self) -> None:
+        await self.taken_from(ACME, settled=True)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.kinds(7), ["received", "taken-over", "delivered", "abandoned"])
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_what_others_delivered_keeps_its_story(self) -> None:
+        await self.taken_from(ACME, OTHER, settled=True)
+        kinds = await self.kinds(7)
+        self.assertEqual(kinds, ["received", "taken-over", "delivered", "delivered", "abandoned"])
+        self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [7])
         await self.assert_gone(7)
 
 

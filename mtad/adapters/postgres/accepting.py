@@ -1,7 +1,6 @@
 """Acceptances on their way into the database: encoded at once, batched, given up after 30 s (DESIGN D6, D7)."""
 
 import struct
-from collections import deque
 from collections.abc import Sequence
 
 from psycopg.pq.abc import PGresult
@@ -12,8 +11,9 @@ from mtad.adapters.postgres.binary import INT8, chunk_array, chunks, read_bool, 
 from mtad.adapters.postgres.libpq import Refused, Request
 from mtad.adapters.postgres.lines import BATCH_COUNT, ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
-from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, KEYS, MESSAGES, ROWS
+from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, FORGOTTEN, KEYS, MESSAGES, ROWS
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
+from mtad.model.event import abandoned_event
 from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
 from mtad.model.key import key_number
 
@@ -23,7 +23,7 @@ ACCEPT_SECONDS = 30.0
 class Accepting(Item):
     """An acceptance in the form of the wire, but for its content, which is not copied before it goes."""
 
-    __slots__ = ("acceptance", "chunk_count", "events", "keys", "messages", "rows", "sizes", "tried")
+    __slots__ = ("accepted", "content", "content_id", "events", "keys", "messages", "rows", "since", "sizes", "tried")
 
     def __init__(self, acceptance: Acceptance, owner: int) -> None:
         """Encode; Unacceptable when some value has no place in its column."""
@@ -41,35 +41,59 @@ class Accepting(Item):
         octets = len(acceptance.content) + ROW_OCTETS * (len(messages) + len(rows) + len(keys))
         super().__init__(owner, len(messages), octets)
         self.sizes = (len(messages), len(rows), len(told), len(keys))
-        self.acceptance = acceptance
+        self.content_id = acceptance.content_id
+        self.content: bytes = acceptance.content
+        self.accepted = [(each.id, each.organisation, each.received_at, each.copies) for each in messages]
+        self.since = 0.0
         self.tried = False
 
-    def forgotten(self) -> Forgotten:
-        """Return what must be removed when nobody is told that it was accepted."""
-        messages = tuple(message.id for message in self.acceptance.messages)
-        return Forgotten(self.acceptance.content_id, messages, self.keys, self.sizes[3])
+    def succeed(self, results: list[PGresult]) -> None:
+        """Answer, and keep the content no longer."""
+        super().succeed(results)
+        self.content = b""
+
+    def fail(self, trouble: Exception) -> None:
+        """Answer that it was not done, or that this is not known; keep the content no longer."""
+        super().fail(trouble)
+        self.content = b""
+
+    def forgotten(self, now: float) -> Forgotten:
+        """Return what must be removed when nobody is told that it was accepted; `now` is of the clock of `since`."""
+        waited_seconds = now - self.since
+        told = [
+            (number, organisation, at, *events.encoded((abandoned_event(at),)))
+            for number, organisation, at in (
+                (number, organisation, received_at + waited_seconds)
+                for number, organisation, received_at, _ in self.accepted
+            )
+        ]
+        return Forgotten(
+            messages=tuple(number for number, *_ in self.accepted),
+            shared=tuple(number for number, _, _, copies in self.accepted if copies > 1),
+            told=FORGOTTEN.encode(told),
+            keys=self.keys,
+            key_count=self.sizes[3],
+        )
 
 
 class AcceptLine(Line[Accepting]):
     """Acceptances that wait for their commit; each for 30 s at most.
 
-    One that is given up when it may have been done already goes to the recovery, which removes it.
+    One that is given up, or refused, when it may have been done already goes to the recovery, which removes it.
     """
 
     def __init__(self, recovery: Recovery, clock: IReactorTime, count: int = BATCH_COUNT, width: int = 1_000) -> None:
         super().__init__(count=count, width=width)
         self._recovery = recovery
         self._clock = clock
-        self._ageing: deque[tuple[float, Accepting]] = deque()
+        self._ageing: dict[Accepting, None] = {}
         self._timer: IDelayedCall | None = None
 
     def put(self, item: Accepting) -> None:
         """Let an acceptance wait, from now on."""
         super().put(item)
-        ageing = self._ageing
-        while ageing and ageing[0][1].answered:
-            ageing.popleft()
-        ageing.append((self._clock.seconds() + ACCEPT_SECONDS, item))
+        item.since = self._clock.seconds()
+        self._ageing[item] = None
         if self._timer is None:
             self._timer = self._clock.callLater(ACCEPT_SECONDS, self._give_up)
 
@@ -77,13 +101,13 @@ class AcceptLine(Line[Accepting]):
         """Fail what waits for too long, and look again when the next one will."""
         self._timer = None
         now = self._clock.seconds()
-        while self._ageing and (self._ageing[0][1].answered or self._ageing[0][0] <= now):
-            _, item = self._ageing.popleft()
-            if not item.answered:
-                item.fail(Unavailable("postgres", f"no answer for {ACCEPT_SECONDS:g} s"))
-                self._withdraw(item)
-        if self._ageing:
-            self._timer = self._clock.callLater(self._ageing[0][0] - now, self._give_up)
+        for item in list(self._ageing):
+            left_seconds = item.since + ACCEPT_SECONDS - now
+            if left_seconds > 0:
+                self._timer = self._clock.callLater(left_seconds, self._give_up)
+                return
+            self._fail(item, Unavailable("postgres", f"no answer for {ACCEPT_SECONDS:g} s"))
+            self._withdraw(item)
 
     def _withdraw(self, item: Accepting) -> None:
         """Take an acceptance out of the line; one that is on its way is seen to when it is answered."""
@@ -94,22 +118,30 @@ class AcceptLine(Line[Accepting]):
     def dropped(self, item: Accepting) -> None:
         """Have an acceptance removed that was sent before."""
         if item.tried:
-            self._recovery.forgotten.append(item.forgotten())
+            self._forget(item)
+
+    def _forget(self, item: Accepting) -> None:
+        self._recovery.forgotten.append(item.forgotten(self._clock.seconds()))
+
+    def _fail(self, item: Accepting, trouble: Exception) -> None:
+        self._ageing.pop(item, None)
+        item.fail(trouble)
 
     def request(self, items: Sequence[Accepting]) -> Request:
         """Return one ACCEPT for all of them."""
         return ((ACCEPT, [scalar(INT8, items[0].owner), *arrays(items)]),)
 
     def done(self, items: Sequence[Accepting], results: list[PGresult]) -> None:
-        """Tell who waits; what was given up meanwhile is removed."""
-        if not read_bool(results[0].get_value(0, 0)):
-            for item in items:
-                item.fail(LeaseLost(f"node {item.owner} has no row"))
-            return
+        """Tell who waits; what was given up meanwhile is removed, and what was done before a node lost its row."""
+        stands = read_bool(results[0].get_value(0, 0))
         for item in items:
-            if item.answered:
-                self._recovery.forgotten.append(item.forgotten())
+            if not stands:
+                self.dropped(item)
+                self._fail(item, LeaseLost(f"node {item.owner} has no row"))
+            elif item.answered:
+                self._forget(item)
             else:
+                self._ageing.pop(item, None)
                 item.succeed(results)
 
     def come_back(self, items: list[Accepting], tried: bool) -> None:
@@ -121,12 +153,16 @@ class AcceptLine(Line[Accepting]):
         super().come_back([item for item in items if not item.answered], tried)
 
     def refused(self, item: Accepting, refusal: Refused) -> None:
-        """Fail the one that is at fault."""
+        """Fail the one that is at fault; of a try before this one it is not known whether it was refused."""
         trouble = Unacceptable(str(refusal)) if refusal.for_its_data else Unavailable("postgres", str(refusal))
-        item.fail(trouble)
+        self.dropped(item)
+        self._fail(item, trouble)
 
     def fail_all(self, trouble: Unavailable) -> None:
-        """Fail all that waits, and watch no age any more."""
+        """Fail all that waits, and watch no age any more.
+
+        This is the end, without a connection: what may have been done is not removed, but freed with the node's rows.
+        """
         super().fail_all(trouble)
         self._ageing.clear()
         if self._timer is not None:
@@ -152,8 +188,8 @@ def _chunks(items: Sequence[Accepting]) -> list[bytes]:
     places: list[tuple[int, int]] = []
     pieces: list[bytes | memoryview] = []
     for item in items:
-        parts = chunks(item.acceptance.content, CHUNK_OCTETS)
-        places += [(item.acceptance.content_id, n) for n in range(len(parts))]
+        parts = chunks(item.content, CHUNK_OCTETS)
+        places += [(item.content_id, n) for n in range(len(parts))]
         pieces += parts
     return [*CHUNK_PLACES.parameters([CHUNK_PLACES.encode(places)], len(places)), chunk_array(pieces)]
 

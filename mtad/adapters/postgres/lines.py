@@ -118,11 +118,22 @@ class Line(ABC, Generic[ItemT]):
         """Return the next batch; None when nothing waits or enough connections serve this line."""
         if self._carried >= self._width:
             return None
-        items = self._apart.popleft() if self._apart else self._gather()
+        items = self._next_apart() or self._gather()
         if not items:
             return None
         self._carried += 1
         return Batch(self, items)
+
+    def _next_apart(self) -> list[ItemT]:
+        """Take the next batch that was set apart, without those nobody waits for any more."""
+        while self._apart:
+            items = self._apart.popleft()
+            for item in items:
+                if item.answered:
+                    self.dropped(item)
+            if waiting := [item for item in items if not item.answered]:
+                return waiting
+        return []
 
     def _gather(self) -> list[ItemT]:
         """Take as many waiting items of one owner as fit together, at least one."""

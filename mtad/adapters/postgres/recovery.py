@@ -13,17 +13,21 @@ from twisted.logger import Logger
 
 from mtad.adapters.postgres.binary import INT8, TEXT, Fragments, array, read_bool
 from mtad.adapters.postgres.libpq import Refused, Request
-from mtad.adapters.postgres.statements import END_SESSIONS, FORGET, KEYS
+from mtad.adapters.postgres.statements import CLEAN, END_SESSIONS, FORGET, FORGOTTEN, KEYS, LOCK_MESSAGES
 
 _log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """An acceptance nobody was told of; `keys` are `key_count` rows of KEYS."""
+    """An acceptance nobody was told of: messages, those of them that share a content.
 
-    content_id: int
+    `told` is what FORGOTTEN says of each, `keys` are `key_count` rows of KEYS.
+    """
+
     messages: tuple[int, ...]
+    shared: tuple[int, ...]
+    told: Fragments
     keys: Fragments
     key_count: int
 
@@ -57,9 +61,15 @@ class Recovery:
         if not forgotten:
             return end
         messages = [message for each in forgotten for message in each.messages]
-        contents = [each.content_id for each in forgotten]
+        shared = [message for each in forgotten for message in each.shared]
+        told = FORGOTTEN.parameters([each.told for each in forgotten], len(messages))
         keys = KEYS.parameters([each.keys for each in forgotten], sum(each.key_count for each in forgotten))
-        return (*end, (FORGET, (array(INT8, messages), array(INT8, contents), *keys)))
+        return (
+            *end,
+            (LOCK_MESSAGES, (array(INT8, messages), array(INT8, shared))),
+            (FORGET, (*told, *keys)),
+            (CLEAN, (array(INT8, messages),)),
+        )
 
     def done(self, results: Sequence[PGresult]) -> None:
         """Be done, unless some session did not end in time: then all is to be done again."""

@@ -90,19 +90,40 @@ END_SESSIONS = Statement(
     """,
 )
 
-# $1 messages, $2 contents, KEYS: an acceptance nobody was told of.
+FORGOTTEN = Records(message=INT8, organisation=INT8, at=TIMESTAMP, kinds=TEXT, events=BYTEA)
+
+# FORGOTTEN, KEYS: acceptances nobody was told of. Comes between LOCK_MESSAGES and CLEAN. Rows go whose claim is the
+# acceptance's: nobody had them since, whoever owns them. A message that loses all its rows was never there; of any
+# other it is told, once, what became of it.
 FORGET = _statement(
     "forget",
     """
-    with gone as (delete from messages where id = any ($1::int8[])),
-    unqueued as (delete from message_queue where message = any ($1)),
-    untold as (delete from message_events where message = any ($1)),
-    unfound as (
-        delete from message_keys f using {k} where f.key = k.key and f.message = k.message
+    with f as (select * from {f}),
+    unqueued as (
+        delete from message_queue q using f where q.message = f.message and q.claim = 1
+        returning q.message
+    ), undone as (
+        select m.id from messages m
+        where m.id in (select message from f)
+            and m.recipients = (select count(*) from unqueued where unqueued.message = m.id)
+    ), untold as (
+        delete from message_events e using undone where e.message = undone.id
+    ), unfound as (
+        delete from message_keys o using {k} join undone on undone.id = k.message
+        where o.key = k.key and o.message = k.message
     )
-    delete from message_content where content_id = any ($2::int8[])
+    insert into message_events (at, message, organisation, kinds, events)
+    select f.at, f.message, f.organisation, string_to_array(f.kinds, ','), f.events
+    from f
+    where f.message not in (select id from undone)
+        and exists (select from message_events e where e.message = f.message)
+        and not exists (
+            select from message_events e
+            where e.message = f.message and e.kinds = string_to_array(f.kinds, ',')
+        )
     """,
-    first=3,
+    first=1,
+    f=FORGOTTEN,
     k=KEYS,
 )
 
@@ -142,7 +163,7 @@ SETTLE_WHOLE = _statement(
     r=RESULTS,
 )
 
-# $1 messages, $2 those of them that share their content. Comes before SETTLE_SOME, which comes before CLEAN.
+# $1 messages, $2 those of them that share their content. Comes before SETTLE_SOME or FORGET, and CLEAN after that.
 LOCK_MESSAGES = Statement(
     "lock_messages",
     """
