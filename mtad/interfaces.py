@@ -232,8 +232,9 @@ class IAcceptance(Interface):
 class Ports:
     """All that `mtad.service.build` needs from outside.
 
-    `start` opens what must be open before the first message, `stop` closes it after the last; `exposition` returns
-    the metrics.
+    `verify_password` says whether a password made a stored hash (None is nobody's, and takes as long); it takes tens of
+    milliseconds and belongs into `offload`. `start` opens what must be open before the first message, `stop` closes it
+    after the last; `exposition` returns the metrics.
     """
 
     clock: IReactorTime
@@ -249,6 +250,7 @@ class Ports:
     care: IQueueCare
     nodes: INodes
     timeline: ITimeline
+    verify_password: Callable[[str | None, bytes], bool]
     dependencies: Mapping[str, IDependency]
     exposition: Callable[[], bytes]
     start: Callable[[], Awaitable[None]]

@@ -13,6 +13,7 @@ from mtad.adapters.network import IReactor as INetworkReactor
 from mtad.adapters.network import SocketNetwork
 from mtad.adapters.offload import IReactor as IOffloadReactor
 from mtad.adapters.offload import ProcessOffload
+from mtad.adapters.passwords import verify_password
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.embedded import EmbeddedStores, start
 from mtad.adapters.postgres.migrate import check, migrate
@@ -140,6 +141,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         care=queue,
         nodes=PostgresNodes(pool),
         timeline=PostgresTimeline(pool),
+        verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
         exposition=journal.exposition,
         start=open_all,

@@ -5,7 +5,7 @@ somewhere to go. Stopping: listeners, then sessions and deliveries in hand, the 
 """
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
 from twisted.application.service import MultiService
@@ -15,17 +15,19 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from mtad.config import Lmtp, Maildir, Relay, Settings
-from mtad.inbound.factory import ReceivingFactory
+from mtad.inbound.authentication import NetworkChecker, PasswordChecker
+from mtad.inbound.factory import ReceivingFactory, SubmissionFactory
 from mtad.inbound.protocol import Terms
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
-from mtad.inbound.session import InboundSession
+from mtad.inbound.session import InboundSession, Means
+from mtad.inbound.submission import SubmissionSession
 from mtad.interfaces import Ports
 from mtad.model.endpoint import HostPort, parse
 from mtad.model.errors import Unavailable
 from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import Credentials, NextHop
-from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
+from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery, Submitter
 from mtad.model.text import shown
 from mtad.outbound.client import MailClient
 from mtad.outbound.delivery import DeliveryService
@@ -37,6 +39,8 @@ from mtad.outbound.remote import Outward, RemoteDelivery
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import Schedule
 from mtad.outbound.worker import PATIENCE_SECONDS, Room, Worker
+from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
+from mtad.smtp.sasl import Login
 from mtad.web.site import site
 
 
@@ -81,11 +85,14 @@ class Server(MultiService):
             self._housekeeping,
         ):
             service.setServiceParent(self)
-        self._receiving = _receiving(settings, ports, routing, self._out.queue)
-        self._listeners = [
+        means = _means(settings, ports, routing, self._out.queue)
+        self._receiving = _receiving(settings, ports, means)
+        self._submission = _submission(settings, ports, means)
+        self._mail_listeners = [
             ports.network.listen(settings.server.smtp_addr, self._receiving),
-            ports.network.listen(settings.server.http_addr, self._site(settings.server.http_ranges)),
+            ports.network.listen(settings.server.submission_addr, self._submission),
         ]
+        self._http_listener = ports.network.listen(settings.server.http_addr, self._site(settings.server.http_ranges))
 
     def _site(self, networks: "tuple[IPv4Network | IPv6Network, ...]") -> Site:
         return site(
@@ -114,16 +121,18 @@ class Server(MultiService):
     async def _stop(self) -> None:
         self._stopping = True
         self._ports.journal.record("service.stopping")
-        smtp, http = self._listeners
-        await self._do("listeners", _stopped(smtp))
-        sessions, deliveries = self._receiving.stop(PATIENCE_SECONDS), self._out.worker.stopService()
-        await self._do("sessions", sessions)
+        for listener in self._mail_listeners:
+            await self._do("listeners", _stopped(listener))
+        sessions = [port.stop(PATIENCE_SECONDS) for port in (self._receiving, self._submission)]
+        deliveries = self._out.worker.stopService()
+        for ended in sessions:
+            await self._do("sessions", ended)
         await self._do("deliveries", deliveries)
         await self._do("queue", self._out.queue.stopService())
         self._out.delivery.stopService()
         await self._do("housekeeping", self._housekeeping.stopService())
         await self._do("membership", self._out.membership.stopService())
-        await self._do("listeners", _stopped(http))
+        await self._do("listeners", _stopped(self._http_listener))
         await self._do("stores", self._ports.stop())
         self._ports.journal.record("service.stopped")
 
@@ -257,22 +266,26 @@ def _smarthost(relay: Relay) -> NextHop:
     return NextHop(host=host, address=relay.addr, tls=relay.tls, credentials=credentials)
 
 
-def _receiving(settings: Settings, ports: Ports, routing: RoutingService, queue: QueueService) -> ReceivingFactory:
+def _means(settings: Settings, ports: Ports, routing: RoutingService, queue: QueueService) -> Means:
     reception = Reception(
-        acceptance=queue, clock=ports.wall, journal=ports.journal, lifetime_seconds=settings.queue.lifetime
+        acceptance=queue,
+        clock=ports.wall,
+        journal=ports.journal,
+        hostname=settings.server.hostname,
+        lifetime_seconds=settings.queue.lifetime,
+    )
+    return Means(
+        routing=routing,
+        reception=reception,
+        clock=ports.wall,
+        journal=ports.journal,
+        hostname=settings.server.hostname,
+        max_recipients=settings.server.max_recipients,
     )
 
-    def make_session() -> InboundSession:
-        return InboundSession(
-            routing=routing,
-            reception=reception,
-            clock=ports.wall,
-            journal=ports.journal,
-            hostname=settings.server.hostname,
-            max_recipients=settings.server.max_recipients,
-        )
 
-    terms = Terms(
+def _terms(settings: Settings, ports: Ports) -> Terms:
+    return Terms(
         port="smtp",
         hostname=settings.server.hostname,
         max_message_size=settings.server.max_message_size,
@@ -280,7 +293,40 @@ def _receiving(settings: Settings, ports: Ports, routing: RoutingService, queue:
         journal=ports.journal,
         tls=ports.tls,
     )
-    return ReceivingFactory(terms=terms, make_session=make_session)
+
+
+def _receiving(settings: Settings, ports: Ports, means: Means) -> ReceivingFactory:
+    return ReceivingFactory(terms=_terms(settings, ports), make_session=lambda: InboundSession(means))
+
+
+def _submission(settings: Settings, ports: Ports, means: Means) -> SubmissionFactory:
+    networks = tuple(
+        RelayNetwork(network, entry.organisation)
+        for entry in settings.server.relay_networks
+        for network in entry.network.ranges
+    )
+
+    def login(host: str) -> Login:
+        return Login(
+            required=relayed_for(host, networks) is None,
+            needs_tls=not may_log_in_clear(host, settings.tls.enabled is False),
+        )
+
+    def make_session(submitter: Submitter) -> SubmissionSession:
+        return SubmissionSession(means, submitter, ports.directory)
+
+    passwords = PasswordChecker(
+        directory=ports.directory,
+        offload=ports.offload,
+        clock=ports.clock,
+        verify=ports.verify_password,
+        key=ports.random.randbytes(32),
+    )
+    return SubmissionFactory(
+        terms=replace(_terms(settings, ports), port="submission", login=login),
+        make_session=make_session,
+        checkers=[passwords, NetworkChecker(directory=ports.directory, networks=networks)],
+    )
 
 
 async def _stopped(port: IListeningPort) -> None:

@@ -67,24 +67,38 @@ def _at_least(section: Section, least_seconds: float, *keys: str) -> None:
             raise Wrong(key, f"expected at least {duration_text(least_seconds)}, got {duration_text(seconds)}")
 
 
+class RelayNetwork(Section, frozen=True):
+    """Machines that submit without a login, as an organisation."""
+
+    network: Network
+    organisation: Name
+
+
 class Server(Section, frozen=True):
     """This machine, what it listens on, and what it takes in one go."""
 
     hostname: Hostname = Hostname("localhost.localdomain")
     postmaster: EmailAddress | None = None
     smtp_addr: ListenAddress = ListenAddress(":25")
+    submission_addr: ListenAddress = ListenAddress(":587")
     http_addr: ListenAddress = ListenAddress(":9090")
     http_networks: tuple[Network, ...] = (Network("loopback"), Network("private"))
     max_message_size: Octets = Octets(25 * _MB)
     max_recipients: Recipients = 1000
+    relay_networks: tuple[RelayNetwork, ...] = ()
     state_dir: Path = Path("state")
 
     def __post_init__(self) -> None:
         # RFC 5321 §4.5.3.1.7: a limit below 64 KB is none a server may have.
         if not 64 * _KB <= self.max_message_size <= _GB:
             raise Wrong("max_message_size", f"expected 64KB to 1GB, got {self.max_message_size} octets")
-        if self.smtp_addr == self.http_addr and not self.smtp_addr.endswith(":0"):
-            raise Wrong("http_addr", f"expected another address than smtp_addr, got {str(self.http_addr)!r}")
+        taken: dict[str, str] = {}
+        for key in ("smtp_addr", "submission_addr", "http_addr"):
+            address: str = getattr(self, key)
+            if address in taken:
+                raise Wrong(key, f"expected another address than {taken[address]}, got {str(address)!r}")
+            if not address.endswith(":0"):
+                taken[address] = key
 
     @property
     def http_ranges(self) -> tuple[IPNetwork, ...]:

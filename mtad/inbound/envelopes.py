@@ -3,6 +3,10 @@
 Two organisations that receive one message share its octets and nothing else: each has its own `messages` row, its own
 recipients, its own timeline. The peer is told one id, which stands in Received as well: that of the first message and
 of the content. The others are found by it too.
+
+What an organisation submits is its own outbound message, as far as it leads to its own domains or elsewhere; in another
+organisation's domains it is foreign mail (DESIGN D12), which tells nothing of the submitter but the address it came
+from.
 """
 
 from collections.abc import Callable
@@ -11,16 +15,20 @@ from dataclasses import dataclass
 from mtad.model import event
 from mtad.model.address import Address, path
 from mtad.model.envelope import Peer, Recipient
-from mtad.model.event import Event
+from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
+from mtad.model.tenant import Submitter
 from mtad.model.text import shown
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What is the same for all messages of a transaction. `message_id` is the header's raw value, if any."""
+    """What is the same for all messages of a transaction. `message_id` is the header's raw value, if any.
+
+    `submitter` is who submitted it, None for mail from outside; `events` are further ones of the submitter's own story.
+    """
 
     content_id: int
     next_id: Callable[[], int]
@@ -28,6 +36,8 @@ class Stamp:
     now: float
     expires_at: float
     message_id: bytes | None
+    submitter: Submitter | None = None
+    events: tuple[Event, ...] = ()
 
 
 def address_messages(
@@ -35,7 +45,7 @@ def address_messages(
 ) -> tuple[Message, ...]:
     """Return the messages, the first of which has the content's id, which the peer is told."""
     by_organisation: dict[int, list[Route]] = {}
-    for route in routes:
+    for route in sorted(routes, key=lambda route: not _is_own(route.organisation, stamp)):
         assert route.organisation is not None
         by_organisation.setdefault(route.organisation, []).append(route)
     return tuple(
@@ -64,10 +74,12 @@ def _message(
     recipients = _recipients(routes)
     told = print_id(stamp.content_id) if message_id != stamp.content_id else None
     header_id = shown(stamp.message_id.strip(), 250) if stamp.message_id else None
+    foreign = stamp.submitter is not None and not _is_own(organisation, stamp)
+    received = _received_inside if foreign else _received
     return Message(
         id=message_id,
         organisation=organisation,
-        direction="inbound",
+        direction="outbound" if _is_own(organisation, stamp) else "inbound",
         reverse_path=reverse_path,
         recipients=recipients,
         content_id=stamp.content_id,
@@ -75,9 +87,18 @@ def _message(
         received_at=stamp.now,
         expires_at=stamp.expires_at,
         copies=copies,
-        keys=(*_keys(peer, reverse_path, recipients, header_id), *((told,) if told else ())),
-        events=(_received(peer, reverse_path, stamp, header_id, told), *_routed(routes, stamp.now)),
+        keys=(*_keys(None if foreign else peer, reverse_path, recipients, header_id), *((told,) if told else ())),
+        events=(
+            received(peer, reverse_path, stamp, header_id, told),
+            *(() if foreign else stamp.events),
+            *_routed(routes, stamp.now),
+        ),
     )
+
+
+def _is_own(organisation: int | None, stamp: Stamp) -> bool:
+    """Return whether a message of that organisation is what it submitted itself."""
+    return stamp.submitter is not None and organisation == stamp.submitter.organisation
 
 
 def _recipients(routes: list[Route]) -> tuple[Recipient, ...]:
@@ -91,9 +112,9 @@ def _recipients(routes: list[Route]) -> tuple[Recipient, ...]:
 
 
 def _keys(
-    peer: Peer, reverse_path: Address | None, recipients: tuple[Recipient, ...], header_id: str | None
+    peer: Peer | None, reverse_path: Address | None, recipients: tuple[Recipient, ...], header_id: str | None
 ) -> tuple[str, ...]:
-    keys = dict.fromkeys([peer.host])
+    keys: dict[str, None] = {} if peer is None else {peer.host: None}
     if reverse_path is not None:
         keys[str(reverse_path)] = None
     if header_id:
@@ -106,19 +127,34 @@ def _keys(
 
 def _received(peer: Peer, reverse_path: Address | None, stamp: Stamp, header_id: str | None, told: str | None) -> Event:
     """Return how the story begins; `told` is the id the peer knows the message by, if that is another."""
-    return Event(
-        event.RECEIVED,
-        stamp.now,
-        {
-            "peer": peer.host,
-            "helo": peer.helo,
-            "tls": peer.tls,
-            "reverse_path": path(reverse_path),
-            "size": stamp.size,
-            "message_id": header_id,
-            "told_id": told,
-        },
-    )
+    facts: dict[str, Fact] = {
+        "peer": peer.host,
+        "helo": peer.helo,
+        "tls": peer.tls,
+        "reverse_path": path(reverse_path),
+        "size": stamp.size,
+        "message_id": header_id,
+        "told_id": told,
+    }
+    if stamp.submitter is not None:
+        credential = stamp.submitter.credential
+        facts["submitter"] = "a relay network" if credential is None else str(credential.mailbox.address)
+    return Event(event.RECEIVED, stamp.now, facts)
+
+
+def _received_inside(
+    _: Peer, reverse_path: Address | None, stamp: Stamp, header_id: str | None, told: str | None
+) -> Event:
+    """Return what is told of foreign mail that was submitted here: who handed it in is not its receivers' to know."""
+    facts: dict[str, Fact] = {
+        "peer": None,
+        "submitted_here": True,
+        "reverse_path": path(reverse_path),
+        "size": stamp.size,
+        "message_id": header_id,
+        "told_id": told,
+    }
+    return Event(event.RECEIVED, stamp.now, facts)
 
 
 def _routed(routes: list[Route], now: float) -> list[Event]:

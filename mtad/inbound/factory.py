@@ -1,8 +1,8 @@
-"""The receiving port: a factory of sessions, and the portal that gives each its avatar."""
+"""The ports mail comes in by: factories of sessions, and the portal that gives each session its avatar."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from twisted.cred.checkers import AllowAnonymousAccess
+from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
@@ -11,6 +11,8 @@ from zope.interface import Interface, implementer
 
 from mtad.inbound.protocol import SmtpProtocol, Terms
 from mtad.inbound.session import InboundSession
+from mtad.inbound.submission import SubmissionSession
+from mtad.model.tenant import Submitter
 
 
 @implementer(IRealm)
@@ -24,19 +26,40 @@ class ReceivingRealm:
         self, avatarId: object, mind: object, *interfaces: type[Interface]
     ) -> tuple[type[Interface], object, Callable[[], None]]:
         """Return a session of its own for each login; there is nothing to log out from."""
-        if IMessageDelivery not in interfaces:
-            raise NotImplementedError("only IMessageDelivery is served here")
-        return IMessageDelivery, self._make_session(), lambda: None
+        return _avatar(self._make_session(), interfaces)
 
 
-class ReceivingFactory(SMTPFactory):
-    """Builds the sessions of the receiving port and knows those that are open."""
+@implementer(IRealm)
+class SubmissionRealm:
+    """Who talks to a submission port is a Submitter."""
+
+    def __init__(self, make_session: Callable[[Submitter], SubmissionSession]) -> None:
+        self._make_session = make_session
+
+    def requestAvatar(
+        self, avatarId: object, mind: object, *interfaces: type[Interface]
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
+        """Return a session of its own for each login; there is nothing to log out from."""
+        assert isinstance(avatarId, Submitter)
+        return _avatar(self._make_session(avatarId), interfaces)
+
+
+def _avatar(
+    session: InboundSession, interfaces: tuple[type[Interface], ...]
+) -> tuple[type[Interface], object, Callable[[], None]]:
+    if IMessageDelivery not in interfaces:
+        raise NotImplementedError("only IMessageDelivery is served here")
+    return IMessageDelivery, session, lambda: None
+
+
+class SmtpFactory(SMTPFactory):
+    """Builds the sessions of a port and knows those that are open."""
 
     noisy = False
     protocol = SmtpProtocol
 
-    def __init__(self, *, terms: Terms, make_session: Callable[[], InboundSession]) -> None:
-        super().__init__(Portal(ReceivingRealm(make_session), [AllowAnonymousAccess()]))
+    def __init__(self, terms: Terms, portal: Portal) -> None:
+        super().__init__(portal)
         self.domain = terms.hostname.encode("ascii")
         self._sessions: set[SmtpProtocol] = set()
         self._empty: Deferred[None] | None = None
@@ -72,3 +95,23 @@ class ReceivingFactory(SMTPFactory):
         self._empty = None
         for session in list(self._sessions):
             session.transport.abortConnection()
+
+
+class ReceivingFactory(SmtpFactory):
+    """The receiving port, where nobody logs in."""
+
+    def __init__(self, *, terms: Terms, make_session: Callable[[], InboundSession]) -> None:
+        super().__init__(terms, Portal(ReceivingRealm(make_session), [AllowAnonymousAccess()]))
+
+
+class SubmissionFactory(SmtpFactory):
+    """A submission port; `checkers` say who a peer is."""
+
+    def __init__(
+        self,
+        *,
+        terms: Terms,
+        make_session: Callable[[Submitter], SubmissionSession],
+        checkers: Sequence[ICredentialsChecker],
+    ) -> None:
+        super().__init__(terms, Portal(SubmissionRealm(make_session), checkers))

@@ -7,8 +7,12 @@ lookup takes; what a peer sends meanwhile is bounded by pausing its transport.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
+from twisted.cred.credentials import ICredentials
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IConsumer,
@@ -19,10 +23,11 @@ from twisted.internet.interfaces import (
     ITLSTransport,
 )
 from twisted.internet.protocol import connectionDone
-from twisted.mail.smtp import ESMTP
+from twisted.mail.smtp import ESMTP, IMessageDelivery
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mtad.inbound.authentication import Busy, Claim, Refused, Stranger
 from mtad.inbound.incoming import Incoming
 from mtad.inbound.session import InboundSession
 from mtad.interfaces import IJournal, ITlsContexts
@@ -47,17 +52,28 @@ from mtad.smtp.commands import (
     Reset,
     StartTls,
 )
+from mtad.smtp.sasl import Authenticate, Login
 from mtad.smtp.server import Conversation
 
 EVENTS_A_TURN = 100
 MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
 CLOSE_SECONDS = 30.0
+# What the conversation refuses by itself; anything else is the peer's bad grammar.
+_REASONS = {
+    replies.TOO_LARGE: "too-large",
+    replies.LOGIN_FIRST: "login-required",
+    replies.STARTTLS_FIRST: "login-required",
+    replies.TOO_MANY_LOGINS: "too-many-errors",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What every session of a port has in common. `max_message_size` in octets; `port` names it in metrics."""
+    """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
+
+    `login` says how a peer at an address may log in.
+    """
 
     port: str
     hostname: str
@@ -65,6 +81,7 @@ class Terms:
     clock: IReactorTime
     journal: IJournal
     tls: ITlsContexts
+    login: Callable[[str], Login | None] = lambda host: None
 
 
 class ISessionTransport(ITLSTransport, IConsumer, IPushProducer, ISystemHandle):
@@ -86,11 +103,14 @@ class SmtpProtocol(ESMTP):
         """Greet."""
         terms = self.terms
         self._context = terms.tls.server()
-        self._conversation = Conversation(
-            hostname=terms.hostname, max_message_size=terms.max_message_size, starttls=self._context is not None
-        )
         address = self.transport.getPeer()
         self._peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
+        self._conversation = Conversation(
+            hostname=terms.hostname,
+            max_message_size=terms.max_message_size,
+            starttls=self._context is not None,
+            login=terms.login(self._peer.host),
+        )
         self._since = terms.clock.seconds()
         self._incoming: Incoming | None = None
         self._output: list[bytes] = []
@@ -240,7 +260,7 @@ class SmtpProtocol(ESMTP):
         too_many = event.error and self._conversation.error_count > MAX_ERRORS
         reply = replies.TOO_MANY_ERRORS if too_many else event.reply
         if event.error or reply is replies.TOO_LARGE:
-            reason = "too-large" if reply is replies.TOO_LARGE else "too-many-errors" if too_many else "syntax"
+            reason = "too-many-errors" if too_many else _REASONS.get(event.reply, "syntax")
             self.terms.journal.record(
                 "smtp.rejected", stage="command", reason=reason, reply=reply.text, peer=self._peer.host
             )
@@ -279,13 +299,15 @@ class SmtpProtocol(ESMTP):
         assert self._context is not None
         self._flush()
         self._conversation.tls_started()
+        # Under TLS the peer is nobody yet.
+        self.delivery = None
+        self._peer = replace(self._peer, authenticated=False)
         self.transport.startTLS(self._context)
 
     async def _respond(self, event: Event) -> Reply:
         match event:
             case MailFrom():
-                envelope = Envelope(event.reverse_path, event.size, event.body)
-                return self._verdict(await self.validateFrom(self._peer, envelope), replies.SENDER_OK)
+                return await self._begin(Envelope(event.reverse_path, event.size, event.body))
             case RcptTo():
                 return self._verdict(await self.validateTo(event.forward_path), replies.RECIPIENT_OK)
             case Data():
@@ -295,8 +317,10 @@ class SmtpProtocol(ESMTP):
                 return await self._finish(event.problem)
             case Hello():
                 self._forget()
-                self._peer = Peer(self._peer.host, self._peer.port, event.name, event.extended, self._tls_name())
+                self._peer = replace(self._peer, helo=event.name, esmtp=event.extended, tls=self._tls_name())
                 return self._conversation.hello_reply()
+            case Authenticate():
+                return await self._authenticate(event)
             case Reset():
                 self._forget()
                 return replies.OK
@@ -306,6 +330,40 @@ class SmtpProtocol(ESMTP):
             case Quit():
                 return replies.BYE
         raise AssertionError(f"an event without an answer: {event}")
+
+    async def _begin(self, envelope: Envelope) -> Reply:
+        """Begin a transaction, of whoever the peer is without having logged in when it did not."""
+        if self.delivery is None:
+            try:
+                await self._log_in(Stranger(self._peer.host))
+            except UnauthorizedLogin:
+                return replies.LOGIN_FIRST
+        return self._verdict(await self.validateFrom(self._peer, envelope), replies.SENDER_OK)
+
+    async def _authenticate(self, event: Authenticate) -> Reply:
+        reply, result, reason = replies.LOGGED_IN, "accepted", ""
+        try:
+            await self._log_in(Claim(event.authcid, event.password, event.authzid))
+        except Refused as refused:
+            reply, result, reason = replies.LOGIN_REFUSED, "refused", refused.reason
+        except (Busy, Unavailable) as trouble:
+            reply, result, reason = replies.LOGIN_TROUBLE, "deferred", shown(str(trouble))
+        self._peer = replace(self._peer, authenticated=reply.positive)
+        self.terms.journal.record(
+            "smtp.login",
+            peer=self._peer.host,
+            mechanism=event.mechanism,
+            result=result,
+            reason=reason,
+            user=shown(event.authcid),
+        )
+        return reply
+
+    async def _log_in(self, credentials: ICredentials) -> None:
+        """Take the avatar these credentials have; raises UnauthorizedLogin, or what its checker does."""
+        # The factory has set it; Twisted's class says None.
+        portal = cast(Portal, self.portal)
+        _, self.delivery, self._onLogout = await portal.login(credentials, None, IMessageDelivery)
 
     def _verdict(self, verdict: Verdict, yes: Reply) -> Reply:
         return yes if isinstance(verdict, Accept) else verdict.reply

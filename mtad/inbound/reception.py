@@ -4,51 +4,73 @@ The steps 5 to 9 of the journey. A dependency that is down is a 451 and nothing 
 reply of `replies.queued`, made after `IAcceptance.accept` fired.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from twisted.logger import Logger
 
 from mtad.inbound.envelopes import Stamp, address_messages
 from mtad.interfaces import IAcceptance, IJournal, IWallClock
-from mtad.message import headers
+from mtad.message import headers, submission
 from mtad.model import replies
 from mtad.model.address import Address, path
 from mtad.model.envelope import Envelope, Peer
 from mtad.model.errors import Unacceptable, Unavailable
+from mtad.model.event import Event
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance
 from mtad.model.reply import Reply
 from mtad.model.route import Route
+from mtad.model.tenant import Submitter
 from mtad.model.text import shown
 from mtad.model.verdict import Refuse
 from mtad.policy import content as content_policy
 
 ReceivedHeader = Callable[[Peer, str, list[Address]], bytes]
+Sign = Callable[[Submitter, Address | None, bytes], Awaitable[tuple[bytes, tuple[Event, ...]]]]
+"""Of a submission, its reverse-path and its whole content: fields to put on top of it, and events that tell why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What a peer asked for, whole: who, from whom, where it leads, and the octets."""
+    """What a peer asked for, whole: who, from whom, where it leads, and the octets. `submitter` None: from outside."""
 
     peer: Peer
     envelope: Envelope
     routes: tuple[Route, ...]
     content: bytes
+    submitter: Submitter | None = None
+
+
+async def unsigned(submitter: Submitter, reverse_path: Address | None, content: bytes) -> tuple[bytes, tuple[()]]:
+    """Sign nothing."""
+    return b"", ()
 
 
 class Reception:
-    """Takes finished transactions into the queue. `lifetime_seconds` is how long delivery is tried."""
+    """Takes finished transactions into the queue. `lifetime_seconds` is how long delivery is tried.
+
+    Submissions are completed (`mtad.message.submission`) and given to `sign`; an Unavailable it raises is a 451.
+    """
 
     _log = Logger()
 
     def __init__(
-        self, *, acceptance: IAcceptance, clock: IWallClock, journal: IJournal, lifetime_seconds: float
+        self,
+        *,
+        acceptance: IAcceptance,
+        clock: IWallClock,
+        journal: IJournal,
+        hostname: str,
+        lifetime_seconds: float,
+        sign: Sign = unsigned,
     ) -> None:
         self._acceptance = acceptance
         self._clock = clock
         self._journal = journal
+        self._hostname = hostname
         self._lifetime_seconds = lifetime_seconds
+        self._sign = sign
 
     async def receive(self, transaction: Transaction, received_header: ReceivedHeader) -> Reply:
         """Return the answer to the end of data."""
@@ -59,7 +81,7 @@ class Reception:
             return verdict.reply
         try:
             await self._acceptance.ready()
-            acceptance = self._prepare(transaction, block, received_header)
+            acceptance = await self._prepare(transaction, block, received_header)
             await self._acceptance.accept(acceptance)
         except (Unavailable, Unacceptable) as trouble:
             reason = "unavailable" if isinstance(trouble, Unavailable) else "unacceptable"
@@ -68,11 +90,17 @@ class Reception:
         self._accepted(transaction, acceptance)
         return replies.queued(print_id(acceptance.content_id))
 
-    def _prepare(self, transaction: Transaction, block: bytes, received_header: ReceivedHeader) -> Acceptance:
+    async def _prepare(self, transaction: Transaction, block: bytes, received_header: ReceivedHeader) -> Acceptance:
         content_id = self._acceptance.next_id()
-        forward_paths = [route.forward_path for route in transaction.routes]
-        content = received_header(transaction.peer, print_id(content_id), forward_paths) + transaction.content
         now = self._clock.now()
+        reverse_path = transaction.envelope.reverse_path
+        forward_paths = [route.forward_path for route in transaction.routes]
+        received = received_header(transaction.peer, print_id(content_id), forward_paths)
+        content = received + transaction.content
+        events: tuple[Event, ...] = ()
+        if transaction.submitter is not None:
+            content, events = await self._submitted(transaction, transaction.submitter, received, content_id, now)
+            block, _ = headers.split(content)
         stamp = Stamp(
             content_id=content_id,
             next_id=self._acceptance.next_id,
@@ -80,9 +108,26 @@ class Reception:
             now=now,
             expires_at=now + self._lifetime_seconds,
             message_id=headers.first(block, b"Message-ID"),
+            submitter=transaction.submitter,
+            events=events,
         )
-        messages = address_messages(transaction.peer, transaction.envelope.reverse_path, transaction.routes, stamp)
+        messages = address_messages(transaction.peer, reverse_path, transaction.routes, stamp)
         return Acceptance(content_id, content, messages)
+
+    async def _submitted(
+        self, transaction: Transaction, submitter: Submitter, received: bytes, content_id: int, now: float
+    ) -> tuple[bytes, tuple[Event, ...]]:
+        """Return a submission's content, complete and signed, and what the signing has to tell."""
+        reverse_path = transaction.envelope.reverse_path
+        completed = submission.completed(
+            transaction.content,
+            printed_id=print_id(content_id),
+            domain=reverse_path.domain if reverse_path else self._hostname,
+            now=now,
+        )
+        content = received + completed
+        header, events = await self._sign(submitter, reverse_path, content)
+        return header + content, events
 
     def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
         for message in acceptance.messages:

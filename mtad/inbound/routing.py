@@ -13,7 +13,7 @@ from mtad.interfaces import IDirectory
 from mtad.model.address import Address
 from mtad.model.route import Route
 from mtad.model.tenant import Entry
-from mtad.routing.route import Needs, step
+from mtad.routing.route import Needs, step, submitted
 
 
 class RoutingService(Service):
@@ -29,6 +29,13 @@ class RoutingService(Service):
     def route(self, forward_path: Address) -> Deferred[Route]:
         """Fire with the route of a forward-path; fail with Unavailable when the directory does not answer."""
         return Deferred.fromCoroutine(self._route(forward_path))
+
+    def route_submission(self, forward_path: Address, organisation: int) -> Deferred[Route]:
+        """Fire with the route of a forward-path that organisation submits to; fail as `route` does."""
+        return Deferred.fromCoroutine(self._route_submission(forward_path, organisation))
+
+    async def _route_submission(self, forward_path: Address, organisation: int) -> Route:
+        return submitted(await self._route(forward_path), organisation)
 
     async def _route(self, forward_path: Address) -> Route:
         if forward_path.key == self._postmaster_key:

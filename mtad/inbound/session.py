@@ -5,6 +5,8 @@ protocol's values, never its octets. As an `IMessageDelivery` it takes our own v
 its own, and answers with verdicts rather than exceptions: outcomes are values.
 """
 
+from dataclasses import dataclass
+
 from twisted.internet.defer import Deferred
 from twisted.mail.smtp import IMessageDelivery
 from zope.interface import implementer
@@ -18,6 +20,7 @@ from mtad.model.address import Address, path
 from mtad.model.envelope import Envelope, Peer
 from mtad.model.reply import Reply
 from mtad.model.route import Route
+from mtad.model.tenant import Submitter
 from mtad.model.verdict import Accept, Verdict
 from mtad.policy import recipient as recipient_policy
 
@@ -28,35 +31,41 @@ _PROBLEMS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What every session of a server works with."""
+
+    routing: RoutingService
+    reception: Reception
+    clock: IWallClock
+    journal: IJournal
+    hostname: str
+    max_recipients: int
+
+
 @implementer(IMessageDelivery)
 class InboundSession:
-    """A peer's transactions, one after the other; `begin` forgets the one before."""
+    """A peer's transactions, one after the other; each `validateFrom` forgets the one before.
 
-    def __init__(
-        self,
-        *,
-        routing: RoutingService,
-        reception: Reception,
-        clock: IWallClock,
-        journal: IJournal,
-        hostname: str,
-        max_recipients: int,
-    ) -> None:
-        self._routing = routing
-        self._reception = reception
-        self._clock = clock
-        self._journal = journal
-        self._hostname = hostname
-        self._max_recipients = max_recipients
+    `submitter` is whose submissions they are, None on the receiving port.
+    """
+
+    def __init__(self, means: Means, submitter: Submitter | None = None) -> None:
+        self._means = means
+        self._submitter = submitter
         self._peer: Peer | None = None
         self._envelope: Envelope | None = None
         self._routes: list[Route] = []
 
-    def validateFrom(self, helo: Peer, origin: Envelope) -> Verdict:
-        """Begin a transaction: every reverse-path is welcome on the receiving port."""
+    def validateFrom(self, helo: Peer, origin: Envelope) -> Deferred[Verdict]:
+        """Begin a transaction; fire with whether this reverse-path is taken, or fail with Unavailable."""
         self._peer = helo
         self._envelope = origin
         self._routes = []
+        return Deferred.fromCoroutine(self._validate_from(origin.reverse_path))
+
+    async def _validate_from(self, reverse_path: Address | None) -> Verdict:
+        """Welcome every reverse-path, as the receiving port does."""
         return Accept("any reverse-path")
 
     def validateTo(self, user: Address) -> Deferred[Verdict]:
@@ -64,14 +73,14 @@ class InboundSession:
         return Deferred.fromCoroutine(self._validate_to(user))
 
     async def _validate_to(self, forward_path: Address) -> Verdict:
-        route = await self._routing.route(forward_path)
+        route = await self._route(forward_path)
         verdict = recipient_policy.decide(
             recipient_policy.RecipientFacts(
                 route=route,
                 accepted_count=len(self._routes),
                 accepted_places=sum(len(accepted.places) for accepted in self._routes),
-                max_recipients=self._max_recipients,
-                now=self._clock.now(),
+                max_recipients=self._means.max_recipients,
+                now=self._means.clock.now(),
             )
         )
         if isinstance(verdict, Accept):
@@ -80,10 +89,14 @@ class InboundSession:
             self._rejected("rcpt", verdict.reason, verdict.reply, forward_path=str(forward_path))
         return verdict
 
+    def _route(self, forward_path: Address) -> Deferred[Route]:
+        return self._means.routing.route(forward_path)
+
     def receivedHeader(self, helo: Peer, origin: str, recipients: list[Address]) -> bytes:
         """Return the Received field for the message printed as `origin` (RFC 5321 §4.4)."""
         only = recipients[0] if len(recipients) == 1 else None
-        return received(peer=helo, hostname=self._hostname, printed_id=origin, for_=only, now=self._clock.now())
+        now = self._means.clock.now()
+        return received(peer=helo, hostname=self._means.hostname, printed_id=origin, for_=only, now=now)
 
     def reset(self) -> None:
         """Forget the transaction in progress (RSET, EHLO)."""
@@ -99,14 +112,14 @@ class InboundSession:
         """Fire with the answer to the end of data; the transaction is over whatever it is."""
         assert self._envelope is not None
         assert self._peer is not None
-        transaction = Transaction(self._peer, self._envelope, tuple(self._routes), content)
+        transaction = Transaction(self._peer, self._envelope, tuple(self._routes), content, self._submitter)
         self.reset()
-        return Deferred.fromCoroutine(self._reception.receive(transaction, self.receivedHeader))
+        return Deferred.fromCoroutine(self._means.reception.receive(transaction, self.receivedHeader))
 
     def _rejected(self, stage: str, reason: str, reply: Reply, **facts: str) -> None:
         assert self._envelope is not None
         assert self._peer is not None
-        self._journal.record(
+        self._means.journal.record(
             "smtp.rejected",
             stage=stage,
             reason=reason,

@@ -47,7 +47,7 @@ def _protocol(peer: Peer) -> str:
     """Return the protocol word; without EHLO nothing was extended (RFC 3848)."""
     if not peer.esmtp:
         return "SMTP"
-    return "ESMTPS" if peer.tls else "ESMTP"
+    return f"ESMTP{'S' if peer.tls else ''}{'A' if peer.authenticated else ''}"
 
 
 def _literal(host: str) -> str:

@@ -7,13 +7,17 @@ from mtad.model.address import Address
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection. `helo` is what it called itself, already fit to be shown."""
+    """The other end of a connection. `helo` is what it called itself, already fit to be shown.
+
+    `authenticated` tells that it logged in.
+    """
 
     host: str
     port: int
     helo: str | None = None
     esmtp: bool = False
     tls: str | None = None
+    authenticated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

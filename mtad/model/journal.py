@@ -80,8 +80,11 @@ class Entry:
 STAGES = frozenset({"command", "mail", "rcpt", "data", "message"})
 REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
-    "syntax", "too-large", "too-many-errors", "too-many-recipients", "unacceptable", "unavailable",
+    "login-required", "sender-not-permitted", "syntax", "too-large", "too-many-errors", "too-many-recipients",
+    "unacceptable", "unavailable",
 })  # fmt: skip
+MECHANISMS = frozenset({"PLAIN", "LOGIN"})
+LOGINS = frozenset({"accepted", "refused", "deferred"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
@@ -98,6 +101,8 @@ _METRICS = (
     Metric("smtp_connection_seconds", Kind.HISTOGRAM, "How long connections lasted.",
            buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0)),
     Metric("smtp_timeouts_total", Kind.COUNTER, "Connections closed because the peer was silent."),
+    Metric("smtp_logins_total", Kind.COUNTER, "Logins, by how they were tried and how they ended.",
+           {"mechanism": MECHANISMS | {OTHER}, "result": LOGINS | {OTHER}}),
     Metric("smtp_messages_received_total", Kind.COUNTER, "Messages answered with 250 at the end of their data."),
     Metric("smtp_recipients_received_total", Kind.COUNTER, "Recipients of messages received."),
     Metric("smtp_messages_rejected_total", Kind.COUNTER, "Refusals, by the stage and the reason.",
@@ -150,6 +155,10 @@ EVENTS: Mapping[str, Entry] = {
         Level.DEBUG, "peer seconds", Update("smtp_connections_active", -1), Update("smtp_connection_seconds", "seconds")
     ),
     "smtp.timeout": _entry(Level.INFO, "peer", Update("smtp_timeouts_total")),
+    "smtp.login": _entry(
+        Level.INFO, "mechanism result reason user peer",
+        Update("smtp_logins_total", labels={"mechanism": "mechanism", "result": "result"}),
+    ),
     "smtp.accepted": _entry(
         Level.INFO, "id organisation reverse_path recipients size peer",
         Update("smtp_messages_received_total"), Update("smtp_recipients_received_total", "recipients"),

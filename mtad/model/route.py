@@ -20,7 +20,7 @@ class Route:
 
     `domain` is the domain of the forward-path, None when nobody claimed it here. `places` is empty when it leads
     nowhere; `disabled` tells that it would have led to a mailbox that is switched off. `rule` names what decided:
-    mailbox, alias, catch-all, none. `dead_ends` are alias targets that lead nowhere, for the timeline.
+    mailbox, alias, catch-all, remote, none. `dead_ends` are alias targets that lead nowhere, for the timeline.
     """
 
     forward_path: Address

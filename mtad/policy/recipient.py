@@ -1,7 +1,8 @@
 """RCPT: is this forward-path ours to take, and is there room for it?
 
-Mail is taken only for addresses that exist in domains whose ownership is verified here; anything else is relaying
-(RFC 5321 §3.6.2, §7.1; DESIGN D12). The route is a fact found before; nothing here waits.
+From strangers mail is taken only for addresses that exist in domains whose ownership is verified here; anything else
+is relaying (RFC 5321 §3.6.2, §7.1; DESIGN D12). Only the routes of submissions lead elsewhere. The route is a fact
+found before; nothing here waits.
 """
 
 from dataclasses import dataclass
@@ -32,14 +33,14 @@ def decide(facts: RecipientFacts) -> Verdict:
     full = facts.accepted_places and facts.accepted_places + len(route.places) > MAX_PLACES
     if full or facts.accepted_count >= facts.max_recipients:
         return Refuse(replies.TOO_MANY_RECIPIENTS, "too-many-recipients")
+    if route.places:
+        return Accept(route.rule)
     if route.domain is None:
         return Refuse(replies.RELAY_DENIED, "relay-denied")
     if not route.domain.verified:
         if facts.now - route.domain.claimed_at < CLAIM_PENDING_SECONDS:
             return Refuse(replies.CLAIM_PENDING, "claim-pending")
         return Refuse(replies.RELAY_DENIED, "relay-denied")
-    if route.places:
-        return Accept(route.rule)
     if route.disabled:
         return Refuse(replies.MAILBOX_DISABLED, "mailbox-disabled")
     return Refuse(replies.NO_SUCH_USER, "no-such-user")

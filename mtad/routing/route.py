@@ -1,4 +1,4 @@
-"""Where a forward-path leads: through catch-all and aliases to mailboxes here.
+"""Where a forward-path leads: through catch-all and aliases to mailboxes here, and for submissions to the world.
 
 Pure: `step` works on the directory entries known so far and says which it lacks; the flow looks them up and asks
 again (`mtad.inbound.routing`). Every walk is bounded: an alias that leads back to itself, or through more than
@@ -6,7 +6,7 @@ MAX_DEPTH others, leads nowhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mtad.model.address import Address
 from mtad.model.route import Place, Route
@@ -39,6 +39,19 @@ class _Walk:
 def local_destination(domain: Domain) -> str:
     """Return the lane of a hosted domain; how it is delivered is looked up when it is."""
     return f"local:{domain.name}"
+
+
+def remote_destination(domain: str) -> str:
+    """Return the lane of a domain elsewhere, an A-label or an address literal."""
+    return f"mx:{domain}"
+
+
+def submitted(route: Route, organisation: int) -> Route:
+    """Return a route as that organisation's submission has it: what nobody verified here is elsewhere (DESIGN D12)."""
+    if route.domain is not None and route.domain.verified:
+        return route
+    place = Place(route.forward_path, remote_destination(route.forward_path.domain))
+    return replace(route, rule="remote", places=(place,), organisation=organisation)
 
 
 def step(forward_path: Address, known: Mapping[Address, Entry]) -> Route | Needs:

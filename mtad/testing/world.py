@@ -11,6 +11,7 @@ One Clock, one Random, a memory network, a zone, a store. `crash` ends the proce
 process on the same store and Clock: the one after a crash, or a second node. Maildirs are real files below `path`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from mtad.config import Delivery, Hostname, Maildir, Server, Settings
 from mtad.interfaces import Ports
 from mtad.model.address import Address
 from mtad.model.event import Event
-from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.model.holdings import HeldAlias, HeldDomain, HeldMailbox, Holding
 from mtad.model.tenant import LocalDelivery
 from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
@@ -28,6 +29,7 @@ from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.offload import MemoryOffload
+from mtad.testing.passwords import hash_password, verify_password
 from mtad.testing.process import ProcessClock
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.resolver import MemoryResolver
@@ -98,6 +100,7 @@ class World:
             care=self.database.queue,
             nodes=self.database.nodes,
             timeline=self.database.timeline,
+            verify_password=verify_password,
             dependencies={"postgres": self.database},
             exposition=lambda: b"",
             start=nothing,
@@ -129,11 +132,48 @@ class World:
         ]
         kept = self._holdings.setdefault(organisation, [])
         kept[:] = [domain for domain in kept if domain.name not in domains] + held
-        self.directory.hold(Holding(organisation, None, tuple(kept)), self.wall.now())
+        self._hold(organisation)
 
-    def connect(self) -> Line:
-        """Connect to the receiving port and take the greeting."""
-        line = self.network.connect(self.settings.server.smtp_addr)
+    def credential(
+        self,
+        address: str,
+        password: str,
+        *,
+        organisation: str = "acme",
+        send_as: tuple[str, ...] = (),
+        enabled: bool = True,
+    ) -> None:
+        """Let who knows the password log in to a mailbox that `host` made."""
+        local_part, _, domain = address.rpartition("@")
+        made = HeldMailbox(local_part, hash_password(password), enabled, send_as)
+        kept = self._holdings[organisation]
+        kept[:] = [
+            replace(
+                held,
+                mailboxes=tuple(made if mailbox.local_part == local_part else mailbox for mailbox in held.mailboxes),
+            )
+            if held.name == domain
+            else held
+            for held in kept
+        ]
+        self._hold(organisation)
+
+    def alias(self, address: str, *targets: str, organisation: str = "acme") -> None:
+        """Let an address of a domain that `host` made stand for others."""
+        local_part, _, domain = address.rpartition("@")
+        made = HeldAlias(local_part, tuple(map(_address, targets)))
+        kept = self._holdings[organisation]
+        kept[:] = [replace(held, aliases=(*held.aliases, made)) if held.name == domain else held for held in kept]
+        self._hold(organisation)
+
+    def _hold(self, organisation: str) -> None:
+        self.directory.hold(Holding(organisation, None, tuple(self._holdings[organisation])), self.wall.now())
+
+    def connect(self, port: str = "smtp", peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
+        """Connect to the receiving port, or to `submission`, and take the greeting."""
+        server = self.settings.server
+        addresses = {"smtp": server.smtp_addr, "submission": server.submission_addr}
+        line = self.network.connect(addresses[port], peer)
         self.turn()
         line.take()
         return line

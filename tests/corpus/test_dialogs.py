@@ -14,11 +14,15 @@ from mtad.testing.world import World
 
 from . import corpus
 
-# Those that play a client, and need nothing but port 25: auth comes with submission, the LMTP ones play a server.
+# Those that play a client on port 25; the LMTP ones play a server.
 DIALOGS = (
     "bad_data_dot.cmy", "bad_rcpt_to.cmy", "data_dot_stuffing.cmy", "empty_helo.cmy", "helo.cmy", "sendmail.cmy",
     "t-05-sendmail.cmy", "unknown_command.cmy",
 )  # fmt: skip
+
+
+# Those that play a client on the submission port, which has TLS here.
+LOGINS = ("auth_not_tls.cmy",)
 
 
 class DialogsTest(SynchronousTestCase):
@@ -35,7 +39,12 @@ class DialogsTest(SynchronousTestCase):
         answers = sum(self.play(self.folder / name) for name in DIALOGS)
         print(f"\n    {len(DIALOGS)} dialogs, {answers} answers")
 
-    def play(self, dialog: Path) -> int:
+    def test_dialogs_of_submission(self) -> None:
+        self.world.tls.configured = True
+        answers = sum(self.play(self.folder / name, "submission_addr") for name in LOGINS)
+        print(f"\n    {len(LOGINS)} dialogs, {answers} answers")
+
+    def play(self, dialog: Path, port: str = "smtp_addr") -> int:
         line = Line()
         answers = 0
         for act, words in re.findall(
@@ -43,7 +52,7 @@ class DialogsTest(SynchronousTestCase):
         ):
             match act:
                 case "tcp_connect":
-                    line = self.world.network.connect(self.world.settings.server.smtp_addr)
+                    line = self.world.network.connect(getattr(self.world.settings.server, port))
                 case "close":
                     line.hang_up()
                 case "->":
@@ -74,12 +83,23 @@ class DialogsTest(SynchronousTestCase):
         self.assertEqual(self.world.mail("user@testserver"), [])
 
     def test_fuzz_inputs_end_in_order(self) -> None:
+        self.fuzz("smtp", tls=False)
+
+    def test_fuzz_inputs_of_submission_end_in_order(self) -> None:
+        self.world.tls.configured = True
+        self.fuzz("submission", tls=False)
+        self.fuzz("submission", tls=True)
+
+    def fuzz(self, port: str, *, tls: bool) -> None:
         inputs = sorted((self.folder / "fuzz").glob("*.txt"))
         for path in inputs:
             octets = re.search(r'\[\]byte\("(.*)"\)', path.read_text())
             assert octets, path.name
             sent = ast.literal_eval(f'"{octets[1]}"').encode().replace(b"\n", b"\r\n")
-            line = self.world.connect()
+            line = self.world.connect(port)
+            if tls:
+                self.world.say(line, b"EHLO fuzz.example\r\nSTARTTLS\r\n")
+                line.start_tls()
             for reply in self.world.say(line, sent).splitlines():
                 self.assertRegex(reply, rb"\A[2345]\d\d[ -]", path.name)
             line.hang_up()

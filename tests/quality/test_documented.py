@@ -29,6 +29,7 @@ WORDS = {
     config.DatabaseHost: "host",
     config.Network: "network",
     config.Name: "text",
+    config.RelayNetwork: "relay network",
     config.RootCertificates: "path or `system`",
     config.Octets: "size",
     config.Seconds: "duration",
@@ -72,7 +73,7 @@ def _keys(section: str, prefix: str, kind: type[Struct]) -> Iterator[Key]:
             yield Key(section, f"{name}.{marks[0].tag_field}", Literal[tuple(mark.tag for mark in marks)], default)
             for member in members:
                 yield from _keys(section, f"{name}.", member)
-        elif members:
+        elif members and get_origin(field.type) is not tuple:
             yield from _keys(section, f"{name}.", members[0])
         else:
             default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
@@ -201,6 +202,7 @@ class DocumentedTest(SynchronousTestCase):
     def test_example_starts_as_it_stands(self) -> None:
         settings = config.load(TOP / "config.yaml", {}, lambda: "mail.example.org")
         self.assertEqual(settings.server.smtp_addr, "127.0.0.1:2525")
+        self.assertEqual(settings.server.submission_addr, "127.0.0.1:2587")
         self.assertEqual(settings.server.http_addr, "127.0.0.1:9090")
         self.assertEqual(settings.server.state_dir, TOP / "state")
         self.assertEqual(settings.warnings, ())

@@ -131,6 +131,12 @@ logging: {format: text, levels: {mtad.smtp: debug}}
             " loopback or private, got '10.0.0.1/8'",
             "server: {http_networks: private}": "server.http_networks: expected a list, got text",
             "server: {smtp_addr: ':9090'}": "server.http_addr: expected another address than smtp_addr, got ':9090'",
+            "server: {submission_addr: ':25'}": "server.submission_addr: expected another address than smtp_addr,"
+            " got ':25'",
+            "server: {relay_networks: [{network: 192.0.2.0/24}]}": "server.relay_networks[0]: expected the key"
+            " organisation",
+            "server: {relay_networks: [{network: 192.0.2.1/24, organisation: a}]}": "server.relay_networks[0].network:"
+            " expected a network such as 192.0.2.0/24, loopback or private, got '192.0.2.1/24'",
             "server: mail": "server: expected keys and values, got text",
             "queue: {retry_delay: 5}": "queue.retry_delay: expected a duration such as 30s, 5m, 4h or 5d, got '5'",
             "queue: {retry_delay: 500ms}": "queue.retry_delay: expected at least 1s, got 0.5s",

@@ -1,0 +1,50 @@
+"""What a session on a submission port may do: the avatar of who logged in, or of a relay network's machine.
+
+It differs from the receiving port's in two things: a reverse-path must be one the submitter may send from, and a
+forward-path may lead anywhere. What the submitter may is asked at every MAIL, so that an operator's change holds at
+once and not only from the next login on.
+"""
+
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred
+
+from mtad.inbound.session import InboundSession, Means
+from mtad.interfaces import IDirectory
+from mtad.model.address import Address
+from mtad.model.route import Route
+from mtad.model.tenant import Submitter
+from mtad.model.verdict import Refuse, Verdict
+from mtad.policy import submission as submission_policy
+
+
+class SubmissionSession(InboundSession):
+    """The submissions of one submitter."""
+
+    def __init__(self, means: Means, submitter: Submitter, directory: IDirectory) -> None:
+        super().__init__(means, submitter)
+        self._by = submitter
+        self._directory = directory
+
+    async def _validate_from(self, reverse_path: Address | None) -> Verdict:
+        standing = await self._renewed()
+        domain = None if reverse_path is None else await self._directory.domain(reverse_path.domain)
+        verdict = submission_policy.decide(submission_policy.SenderFacts(self._by, reverse_path, domain, standing))
+        if isinstance(verdict, Refuse):
+            self._rejected("mail", verdict.reason, verdict.reply)
+            self.reset()
+        return verdict
+
+    async def _renewed(self) -> bool:
+        """Take what the directory says of the submitter now; return whether it may submit at all."""
+        if self._by.credential is None:
+            return True
+        mailbox = self._by.credential.mailbox
+        credential = await self._directory.credential(mailbox.address)
+        if credential is None or credential.mailbox.id != mailbox.id or not credential.mailbox.enabled:
+            return False
+        self._by = self._submitter = replace(self._by, credential=credential)
+        return True
+
+    def _route(self, forward_path: Address) -> Deferred[Route]:
+        return self._means.routing.route_submission(forward_path, self._by.organisation)

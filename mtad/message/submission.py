@@ -1,0 +1,32 @@
+"""What a submitted message lacks and what it must not carry on (RFC 6409 §8, RFC 5322 §3.6).
+
+Date and Message-ID are added when they are missing; Bcc and Resent-Bcc go, for their readers are nobody's to know
+(RFC 5322 §3.6.3), and so does Return-Path, which only final delivery writes (RFC 5321 §4.4). Nothing else is touched.
+The header is searched in bulk, whatever its size.
+"""
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from mtad.message import headers
+
+# A field ends at a CRLF that no white space follows.
+_UNWANTED = re.compile(rb"\r\n(?:bcc|resent-bcc|return-path)[ \t]*+:.*?(?=\r\n(?![ \t]))", re.DOTALL | re.IGNORECASE)
+
+
+def completed(content: bytes, *, printed_id: str, domain: str, now: float) -> bytes:
+    """Return the content as it goes on; a Message-ID it lacks is made of our id and the sender's domain."""
+    block, _ = headers.split(content)
+    kept = _UNWANTED.sub(b"", b"\r\n" + block)[2:]
+    return _missing(block, printed_id, domain, now) + kept + content[len(block) :]
+
+
+def _missing(block: bytes, printed_id: str, domain: str, now: float) -> bytes:
+    added = b""
+    if headers.first(block, b"Date") is None:
+        added += f"Date: {format_datetime(datetime.fromtimestamp(now, UTC))}\r\n".encode("ascii")
+    if headers.first(block, b"Message-ID") is None:
+        # An address literal is no domain of RFC 5322 §3.4.1, but as dtext it stands in brackets there as well.
+        added += f"Message-ID: <{printed_id}@{domain}>\r\n".encode("ascii")
+    return added
