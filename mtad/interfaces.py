@@ -105,6 +105,24 @@ class IQueueCare(Interface):
     async def waiting(message: int) -> Waiting | None:
         """Return one message with its rows; None when the queue has none of it."""
 
+    async def retry(message: int, now: float, by: str) -> int:
+        """Let a message's rows that wait or are held be due now, and tell who did it; return how many there were.
+
+        What is being delivered goes on, and what a hold or a quarantine keeps is kept.
+        """
+
+    async def remove(message: int, now: float, by: str) -> int:
+        """Remove a message with all its rows, whoever has them, and tell who did it; return how many rows there were.
+
+        What is being sent at the moment may still arrive.
+        """
+
+    async def seize(message: int, owner: int) -> Job | None:
+        """Take all rows of a message, whoever has them, as one job whatever their lanes; None when there are none.
+
+        Their claim is raised by one: what others still do with them counts for nothing. Raises LeaseLost.
+        """
+
 
 class INodes(Interface):
     """Membership: who owns rows, and who died (DESIGN D8)."""
@@ -127,8 +145,11 @@ class INodes(Interface):
     async def free_orphans(now: float) -> int:
         """Free rows whose owner has no node, as `take_over` does; return how many."""
 
-    async def leave(owner: int, now: float) -> int:
-        """Free the rows of a node that stops, not counting them as taken over, and delete its row."""
+    async def leave(owner: int, now: float, last_id: int | None = None) -> int:
+        """Free the rows of a node that stops, not counting them as taken over, and delete its row.
+
+        A node that says what id it issued last gives its slot back: it needs no rest.
+        """
 
 
 class ITimeline(Interface):

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import TypeVar
 
 import click
@@ -18,11 +19,22 @@ from twisted.internet import task
 from mtad.adapters.postgres import embedded
 from mtad.adapters.postgres.migrate import check, migrate
 from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.session import IReactor, Parameters, StatementError, reason
+from mtad.adapters.postgres.writer import Writer
 from mtad.config import Settings, load
 from mtad.model.errors import MtadError, Unavailable
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a command writes with: the queue as the server has it, and a pool."""
+
+    reactor: IReactor
+    pool: Pool
+    queue: PostgresQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,27 @@ class Access:
 
     def ask(self, work: Callable[[Pool], Awaitable[T]]) -> T:
         """Return what `work` finds out with a connection to a database whose schema is this code's."""
+
+        async def alone(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
+            return await work(pool)
+
+        return self._do(alone)
+
+    def act(self, work: Callable[[Stores], Awaitable[T]]) -> T:
+        """Return what `work` comes to that also writes as the server does."""
+
+        async def writing(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
+            writer = Writer(reactor, parameters, SystemRandom(), connections=1, name="mtactl")
+            stores = Stores(reactor, pool, PostgresQueue(writer, pool))
+            try:
+                await writer.start()
+                return await work(stores)
+            finally:
+                await writer.stop()
+
+        return self._do(writing)
+
+    def _do(self, work: Callable[[IReactor, Parameters, Pool], Awaitable[T]]) -> T:
         settings = self.settings()
         with _database(settings) as parameters:
             if settings.database is None or settings.database.migrate == "at_start":
@@ -64,7 +97,7 @@ def _database(settings: Settings) -> Iterator[Parameters]:
         stores.close()
 
 
-def _waited(parameters: Parameters, work: Callable[[Pool], Awaitable[T]]) -> T:
+def _waited(parameters: Parameters, work: Callable[[IReactor, Parameters, Pool], Awaitable[T]]) -> T:
     """Run the reactor until `work` is done; Abort when a signal stops it first."""
     results: list[T] = []
     errors: list[MtadError] = []
@@ -73,7 +106,7 @@ def _waited(parameters: Parameters, work: Callable[[Pool], Awaitable[T]]) -> T:
         pool = Pool(reactor, parameters, 1, name="mtactl")
         try:
             await pool.start()
-            results.append(await work(pool))
+            results.append(await work(reactor, parameters, pool))
         except MtadError as error:
             errors.append(error)
         except StatementError as error:

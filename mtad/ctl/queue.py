@@ -1,9 +1,12 @@
-"""`mtactl queue`: what waits, and for what."""
+"""`mtactl queue`: what waits, and for what; and what is done about it by hand."""
 
 import click
 
+from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres import care
+from mtad.adapters.postgres.pool import Pool
 from mtad.ctl.access import Access
+from mtad.ctl.returning import give_back
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.model.address import path
 from mtad.model.errors import InvalidInput
@@ -52,9 +55,7 @@ def show(access: Access, message: int, as_json: bool) -> None:
     """Show one message that waits."""
     found = access.ask(lambda pool: care.waiting(pool, message))
     if found is None:
-        raise InvalidInput(
-            print_id(message), "nothing of it is in the queue; `mtactl trace` may know what became of it"
-        )
+        raise _not_there(message)
     if as_json:
         print_json(_json(found))
         return
@@ -62,6 +63,58 @@ def show(access: Access, message: int, as_json: bool) -> None:
     click.echo()
     columns = ("to", "for", "destination", "status", "attempts", "due", "given up", "owner")
     print_table(columns, [_detail(row) for row in found.rows])
+
+
+@queue.command()
+@click.argument("message", metavar="ID", callback=message_id)
+@click.pass_obj
+def retry(access: Access, message: int) -> None:
+    """Let the recipients of a message that wait or are held be tried now."""
+
+    async def work(pool: Pool) -> int:
+        retried = await care.retry(pool, message, SystemClock().now(), "mtactl queue retry")
+        if not retried and await care.waiting(pool, message) is not None:
+            raise InvalidInput(print_id(message), "none of its recipients waits: they are being delivered or kept")
+        return retried
+
+    retried = access.ask(work)
+    if not retried:
+        raise _not_there(message)
+    click.echo(f"{print_id(message)}: {_recipients(retried)} due now")
+
+
+@queue.command()
+@click.argument("message", metavar="ID", callback=message_id)
+@click.pass_obj
+def remove(access: Access, message: int) -> None:
+    """Remove a message with all its recipients; nobody is told."""
+    now = SystemClock().now()
+    removed = access.ask(lambda pool: care.remove(pool, message, now, "mtactl queue remove"))
+    if not removed:
+        raise _not_there(message)
+    click.echo(f"{print_id(message)}: removed with {_recipients(removed)}, nobody is told")
+
+
+@queue.command()
+@click.argument("message", metavar="ID", callback=message_id)
+@click.pass_obj
+def bounce(access: Access, message: int) -> None:
+    """Return a message to its sender, for all recipients it still waits for."""
+    settings = access.settings()
+    written = access.act(lambda stores: give_back(message, stores, settings, "mtactl queue bounce"))
+    if written is None:
+        raise _not_there(message)
+    reports = [print_id(report.content_id) for report in written.reports]
+    told = f"its sender is told by {reports[0]}" if reports else "there is no sender to tell"
+    click.echo(f"{print_id(message)}: ended for {_recipients(len(written.results))}, {told}")
+
+
+def _not_there(message: int) -> InvalidInput:
+    return InvalidInput(print_id(message), "nothing of it is in the queue; `mtactl trace` may know what became of it")
+
+
+def _recipients(count: int) -> str:
+    return "1 recipient" if count == 1 else f"{count} recipients"
 
 
 def _head(message: Waiting) -> tuple[str, str, int, str]:

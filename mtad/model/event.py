@@ -56,6 +56,11 @@ def abandoned_event(at: float) -> Event:
     return Event(ABANDONED, at, {"reason": "answered 451, and delivered all the same; it will be sent again"})
 
 
+def care_event(kind: str, at: float, recipients: list[str], by: str) -> Event:
+    """Return what is told of rows that somebody dealt with by hand; `by` is the command they used."""
+    return Event(kind, at, {"recipients": recipients[:NAMED_RECIPIENTS], "count": len(recipients), "by": by})
+
+
 @dataclass(frozen=True, slots=True)
 class Happening:
     """One transaction's events of one message, as the timeline returns them."""

@@ -225,6 +225,18 @@ class MemoryQueue:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.waiting(message))
 
+    async def retry(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await self._database.read(lambda: self._store.retry(message, now, by))
+
+    async def remove(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await self._database.read(lambda: self._store.remove(message, now, by))
+
+    async def seize(self, message: int, owner: int) -> Job | None:
+        """See IQueueCare."""
+        return await self._database.read(lambda: self._store.seize(message, owner))
+
 
 @implementer(INodes)
 class MemoryNodes:
@@ -254,9 +266,9 @@ class MemoryNodes:
         """See INodes."""
         return await self._database.read(lambda: self._store.free_orphans(now))
 
-    async def leave(self, owner: int, now: float) -> int:
+    async def leave(self, owner: int, now: float, last_id: int | None = None) -> int:
         """See INodes."""
-        return await self._database.read(lambda: self._store.leave(owner, now))
+        return await self._database.read(lambda: self._store.leave(owner, now, last_id))
 
 
 @implementer(ITimeline)

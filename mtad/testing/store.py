@@ -13,7 +13,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
-from mtad.model.event import ABANDONED, Event, Fact, Happening, abandoned_event, freed_event
+from mtad.model.event import (
+    ABANDONED,
+    REMOVED,
+    RETRIED,
+    Event,
+    Fact,
+    Happening,
+    abandoned_event,
+    care_event,
+    freed_event,
+)
 from mtad.model.identity import SLOTS
 from mtad.model.job import (
     LANES_VISITED,
@@ -254,6 +264,40 @@ class MemoryStore:
         message = self.messages[number]
         return Waiting(number, message.organisation, message.reverse_path, message.size, message.received_at, rows)
 
+    def retry(self, message: int, now: float, by: str) -> int:
+        """Let rows that wait or are held be due; return how many."""
+        rows = [row for row in self._rows_of(message) if row.status in (Status.QUEUED, Status.HELD)]
+        for row in rows:
+            row.free(now)
+            row.taken_over = 0
+        return self._tell_care(RETRIED, message, now, by, rows)
+
+    def remove(self, message: int, now: float, by: str) -> int:
+        """Remove a message and its rows; return how many."""
+        rows = self._rows_of(message)
+        removed = self._tell_care(REMOVED, message, now, by, rows)
+        for row in rows:
+            del self.rows[message, row.recipient.n]
+        self._clean(message)
+        return removed
+
+    def _tell_care(self, kind: str, message: int, now: float, by: str, rows: Sequence[QueueRow]) -> int:
+        if rows:
+            event = care_event(kind, now, [str(row.recipient.address) for row in rows], by)
+            self._tell(message, rows[0].organisation, now, (event,))
+        return len(rows)
+
+    def seize(self, message: int, owner: int) -> Job | None:
+        """Take all rows of a message for `owner`; LeaseLost."""
+        self._require(owner)
+        rows = self._rows_of(message)
+        for row in rows:
+            row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
+        return self._job(message, rows[0].lane, rows) if rows else None
+
+    def _rows_of(self, message: int) -> list[QueueRow]:
+        return [row for (number, _), row in sorted(self.rows.items(), key=lambda item: item[0]) if number == message]
+
     def join(self, name: str) -> Node:
         """Give a new owner number and a slot that rested."""
         held = {node.slot for node in self.nodes.values()}
@@ -303,12 +347,15 @@ class MemoryStore:
             self._tell(message, self.messages[message].organisation, now, (event,))
         return len(freed)
 
-    def leave(self, owner: int, now: float) -> int:
-        """Free a node's rows, not counting, and delete it."""
+    def leave(self, owner: int, now: float, last_id: int | None) -> int:
+        """Free a node's rows, not counting, and delete it; with its last id its slot needs no rest."""
         rows = [row for row in self.rows.values() if row.owner == owner]
         for row in rows:
             row.free(now)
-        self.nodes.pop(owner, None)
+        node = self.nodes.pop(owner, None)
+        if node is not None and last_id is not None:
+            slot = self.slots[node.slot]
+            slot.last_beat, slot.last_id = float("-inf"), max(slot.last_id, last_id)
         return len(rows)
 
     def story(self, message: int) -> list[Happening]:

@@ -62,6 +62,15 @@ class NodesContract:
         self.assertEqual((third.slot, third.last_id), (0, 1000))
         self.assertEqual(len({first.owner, second.owner, third.owner}), 3)
 
+    async def test_a_slot_given_back_with_its_last_id_needs_no_rest(self) -> None:
+        first = await self.nodes.join("first", NOW)
+        await self.nodes.leave(first.owner, NOW, 1000)
+        second = await self.nodes.join("second", NOW)
+        self.assertEqual((second.slot, second.last_id), (first.slot, 1000))
+        self.assertNotEqual(second.owner, first.owner)
+        await self.nodes.leave(second.owner, NOW)
+        self.assertNotEqual((await self.nodes.join("third", NOW)).slot, first.slot)
+
     async def test_a_slot_is_not_taken_from_a_node_that_stands(self) -> None:
         await self.joined()
         await self.rest_an_hour()

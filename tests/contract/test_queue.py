@@ -533,6 +533,77 @@ class QueueContract:
         (waiting,) = await self.queue.listing(Status.HELD, 10)
         self.assertEqual([row.status for row in waiting.rows], [Status.DELIVERING, Status.HELD])
 
+    async def test_retrying_makes_waiting_and_held_rows_due(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
+        await self.queue.settle([settlement(7, again(0), held(1), total=3)], self.owner, NOW + 1)
+        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 2)
+        rows = (await self.queue.waiting(7)).rows
+        self.assertEqual([row.status for row in rows], [Status.QUEUED, Status.QUEUED, Status.DELIVERING])
+        self.assertEqual([(row.due, row.attempts) for row in rows[:2]], [(NOW + 2, 1), (NOW + 2, 0)])
+        (told,) = (await self.here.timeline.story(7))[-1].events
+        self.assertEqual((told.kind, told.facts["by"], told.facts["count"]), ("retried", "mtactl", 2))
+        self.assertEqual(told.facts["recipients"], ["user0@acme.example", "user1@acme.example"])
+
+    async def test_retrying_what_is_not_there_tells_nothing(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.queue.retry(8, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.kinds(7), ["received"])
+        self.assertEqual(await self.kinds(8), [])
+
+    async def test_a_row_held_after_three_takeovers_has_three_more_when_retried(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        owner = self.owner
+        for number in range(3):
+            await self.here.nodes.take_over(owner, NOW)
+            owner = (await self.here.nodes.join("another", NOW)).owner
+            if number < 2:
+                await self.claimed(owner)
+        self.assertEqual((await self.row(7)).status, Status.HELD)
+        await self.queue.retry(7, NOW, "mtactl")
+        await self.claimed(owner)
+        await self.here.nodes.take_over(owner, NOW)
+        self.assertEqual((await self.row(7)).status, Status.QUEUED)
+
+    async def test_removing_leaves_only_the_story(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 2)
+        self.assertIsNone(await self.queue.waiting(7))
+        await self.assert_gone(7)
+        self.assertEqual(await self.kinds(7), ["received", "removed"])
+        self.assertEqual(await self.queue.remove(7, NOW + 2, "mtactl"), 0)
+        await self.queue.settle([settlement(7, again(0), gone(1), total=2)], self.owner, NOW + 2)
+        self.assertEqual(await self.kinds(7), ["received", "removed"])
+        self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
+
+    async def test_removing_leaves_a_shared_content_to_the_other(self) -> None:
+        await self.queue.accept(shared_letter(7, 8), self.owner)
+        await self.queue.remove(7, NOW + 1, "mtactl")
+        self.assertEqual(await self.queue.content(7), b"shared")
+        await self.queue.remove(8, NOW + 1, "mtactl")
+        await self.assert_gone(7)
+
+    async def test_what_is_seized_is_nobody_elses(self) -> None:
+        both = (*recipients(2), Recipient(2, ALICE, ALICE, "local:other.example"))
+        await self.queue.accept(letter(7, recipients=both), self.owner)
+        await self.queue.settle([settlement(7, held(0), again(1), total=3)], self.owner, NOW + 1)
+        _, owner = await self.beside()
+        job = await self.queue.seize(7, owner)
+        self.assertEqual([target.recipient for target in job.targets], list(both))
+        self.assertEqual([target.claim for target in job.targets], [3, 3, 2])
+        self.assertEqual((job.message, job.total, job.content_id, job.reverse_path), (7, 3, 7, ANN))
+        self.assertEqual({row.owner for row in (await self.queue.waiting(7)).rows}, {owner})
+        await self.queue.settle([settlement(7, gone(2), total=3)], self.owner, NOW + 2)
+        self.assertEqual(len((await self.queue.waiting(7)).rows), 3)
+        await self.queue.settle([of_job(job, gone(0, claim=3), gone(1, claim=3), gone(2, claim=2))], owner, NOW + 3)
+        await self.assert_gone(7)
+
+    async def test_nothing_is_seized_of_nothing_or_without_a_node(self) -> None:
+        self.assertIsNone(await self.queue.seize(7, self.owner))
+        await self.queue.accept(letter(7), self.owner)
+        await self.assert_lost(self.queue.seize(7, self.owner + 1))
+        self.assertEqual((await self.row(7)).owner, self.owner)
+
     # Trouble
 
     async def test_a_lost_answer_is_asked_for_again(self) -> None:

@@ -247,6 +247,48 @@ class QueueTest(DatabaseCase):
         self.assertEqual(json.loads(await self.mtactl("queue", "show", self.ids[0], "--json"))["id"], self.ids[0])
         self.assertIn("nothing of it is in the queue", await self.refused("queue", "show", print_id(1)))
 
+    async def statuses(self, number: int) -> list[tuple[int, str]]:
+        return await self.pool.query("select n, status from message_queue where message = %s order by n", (number,))
+
+    async def test_a_held_message_is_tried_again(self) -> None:
+        said = await self.mtactl("queue", "retry", self.ids[1])
+        self.assertEqual(said, f"{self.ids[1]}: 1 recipient due now\n")
+        self.assertEqual(await self.statuses(OTHER), [(0, "queued")])
+        self.assertRegex(await self.mtactl("trace", self.ids[1]), r'retried .*by="mtactl queue retry"')
+        self.assertIn("none of its recipients waits", await self.refused("queue", "retry", self.ids[0]))
+
+    async def test_a_message_is_removed(self) -> None:
+        said = await self.mtactl("queue", "remove", self.ids[0])
+        self.assertEqual(said, f"{self.ids[0]}: removed with 2 recipients, nobody is told\n")
+        self.assertEqual(await self.statuses(MESSAGE), [])
+        self.assertEqual(await self.pool.query("select id from messages"), [(OTHER,)])
+        self.assertRegex(await self.mtactl("trace", self.ids[0]), r'removed .*by="mtactl queue remove"')
+
+    async def test_a_message_is_returned_to_its_sender(self) -> None:
+        said = await self.mtactl("queue", "bounce", self.ids[0])
+        self.assertRegex(said, rf"^{self.ids[0]}: ended for 2 recipients, its sender is told by [0-9A-Z]{{13}}\n$")
+        report = said.split()[-1]
+        self.assertEqual(await self.statuses(MESSAGE), [])
+        self.assertRegex(
+            await self.mtactl("trace", self.ids[0]), rf'failed .*by="mtactl queue bounce"  report={report}\n'
+        )
+        shown = json.loads(await self.mtactl("queue", "show", report, "--json"))
+        self.assertIsNone(shown["reverse_path"])
+        (to,) = shown["recipients"]
+        self.assertEqual(
+            (to["recipient"], to["destination"], to["status"]), ("ann@outside.example", "mx:outside.example", "queued")
+        )
+        self.assertEqual(await self.pool.query("select name from nodes"), [("test",)])
+
+    async def test_there_is_nobody_to_return_a_report_to(self) -> None:
+        said = await self.mtactl("queue", "bounce", self.ids[1])
+        self.assertEqual(said, f"{self.ids[1]}: ended for 1 recipient, there is no sender to tell\n")
+        self.assertEqual(await self.pool.query("select id from messages"), [(MESSAGE,)])
+
+    async def test_what_is_not_in_the_queue_is_left_alone(self) -> None:
+        for command in ("retry", "remove", "bounce"):
+            self.assertIn("nothing of it is in the queue", await self.refused("queue", command, print_id(1)))
+
     async def test_a_terminal_gets_a_table(self) -> None:
         terminal = Terminal()
         words = [sys.executable, "-m", "mtad.ctl", "--config", str(self.config), "queue", "list"]

@@ -52,7 +52,8 @@ class CommandLineTest(SynchronousTestCase):
     def test_a_wrong_command_line_exits_with_2(self) -> None:
         wrong = ("nonsense", "queue", "queue show", "queue show x", "trace", "apply", "queue list --status lost",
                  "queue list --limit 0", "--nonsense", "", "queue show 0000000000000 more", "dkim",
-                 "dkim list", "dkim list a_b.example")  # fmt: skip
+                 "dkim list", "dkim list a_b.example", "queue retry", "queue remove x",
+                 "queue bounce 0000000000000 more")  # fmt: skip
         for line in wrong:
             ended = self.mtactl(*line.split())
             self.assertEqual((ended.output, ended.status), ("", 2), line)

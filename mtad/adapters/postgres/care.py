@@ -1,11 +1,16 @@
-"""The queue as people look at it, and what keeps it clean: the slow side of IQueueCare."""
+"""The queue as people look at it and deal with it, and what keeps it clean: the slow side of IQueueCare."""
 
+import re
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres import events
+from mtad.adapters.postgres.pool import Cursor, Pool
+from mtad.adapters.postgres.statements import CLEAN, LOCK_MESSAGES
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
+from mtad.model.event import REMOVED, RETRIED, care_event
 from mtad.model.job import RowState, Status, Waiting
 
 _SLICE = 1_000
@@ -43,6 +48,50 @@ with lone as (
 )
 delete from message_content using lone where message_content.content_id = lone.content_id
 """
+
+# What a hold keeps is for its release to free.
+_RETRY = """
+update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over = 0
+where message = %s and status in ('queued', 'held') and hold is null
+returning organisation, recipient
+"""
+_REMOVE = "delete from message_queue where message = %s returning organisation, recipient"
+_TELL = """
+insert into message_events (at, message, organisation, kinds, events)
+values (to_timestamp(%s), %s, %s, string_to_array(%s, ','), %s)
+"""
+# The same locks and the same cleaning as a settlement's (`statements`), in the dialect of the pool.
+_LOCK = re.sub(r"\$\d", "%s", LOCK_MESSAGES.sql)
+_CLEAN = re.sub(r"\$\d", "%s", CLEAN.sql)
+
+
+async def retry(pool: Pool, message: int, now: float, by: str) -> int:
+    """Let a message's rows that wait or are held be due now."""
+
+    async def work(cursor: Cursor) -> int:
+        return await _tell(cursor, RETRIED, message, now, by, await cursor.query(_RETRY, (now, message)))
+
+    return await pool.interact(work)
+
+
+async def remove(pool: Pool, message: int, now: float, by: str) -> int:
+    """Remove a message with all its rows."""
+
+    async def work(cursor: Cursor) -> int:
+        await cursor.query(_LOCK, ([message], [message]))
+        removed = await _tell(cursor, REMOVED, message, now, by, await cursor.query(_REMOVE, (message,)))
+        await cursor.execute(_CLEAN, ([message],))
+        return removed
+
+    return await pool.interact(work)
+
+
+async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, rows: Sequence[tuple[int, str]]) -> int:
+    """Tell of rows that were dealt with, if any; return how many."""
+    if rows:
+        event = care_event(kind, now, [str(from_plain(recipient)) for _, recipient in rows], by)
+        await cursor.execute(_TELL, (now, message, rows[0][0], *events.encoded_anyway((event,))))
+    return len(rows)
 
 
 async def sweep(pool: Pool, before: float) -> int:

@@ -40,6 +40,11 @@ from beaten where s.slot = beaten.slot
 returning s.slot
 """
 _DELETE = "delete from nodes where owner = %s"
+_GIVE_SLOT_BACK = """
+with gone as (delete from nodes where owner = %s returning slot)
+update node_slots s set last_beat = '-infinity', last_id = greatest(s.last_id, %s)
+from gone where s.slot = gone.slot
+"""
 
 # Rows that another node frees at this moment are left to it. An owner that is no node will never be one again.
 _ORPHANED = """
@@ -109,11 +114,14 @@ class PostgresNodes:
         """See INodes."""
         return sum([await self._free(owner, now) for (owner,) in await self._pool.query(_ORPHANED)])
 
-    async def leave(self, owner: int, now: float) -> int:
+    async def leave(self, owner: int, now: float, last_id: int | None = None) -> int:
         """See INodes."""
         # Before its row goes, or others would count its rows as taken over.
         freed = await self._give_back(owner, now)
-        await self._pool.query(_DELETE, (owner,))
+        if last_id is None:
+            await self._pool.query(_DELETE, (owner,))
+        else:
+            await self._pool.query(_GIVE_SLOT_BACK, (owner, last_id))
         return freed + await self._give_back(owner, now)
 
     async def _free(self, owner: int, now: float) -> int:

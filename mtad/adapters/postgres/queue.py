@@ -7,6 +7,7 @@ People's questions and the sweeper go through the `Pool`.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -34,7 +35,7 @@ from mtad.adapters.postgres.libpq import Refused, Request, Statement
 from mtad.adapters.postgres.lines import BATCH_OCTETS, Item, Line
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.settling import Settling, SomeLine, WholeLine
-from mtad.adapters.postgres.statements import CLAIM, KEPT_ROWS, LANES, OWNED, READ_CONTENT, READY, RELEASE
+from mtad.adapters.postgres.statements import CLAIM, KEPT_ROWS, LANES, OWNED, READ_CONTENT, READY, RELEASE, SEIZE
 from mtad.adapters.postgres.writer import Writer
 from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import from_plain
@@ -134,10 +135,7 @@ class PostgresQueue:
             scalar(INT8, per_lane),
             *LANES.parameters([wanted], len(lanes)),
         )
-        claimed = rows(result, *_CLAIMED)
-        if not claimed[0][0]:
-            raise LeaseLost(f"node {owner} has no row")
-        return _jobs(row for row in claimed if row[1])
+        return _jobs(_taken(result, owner))
 
     async def content(self, content_id: int) -> bytes:
         """See IQueue."""
@@ -180,6 +178,22 @@ class PostgresQueue:
         """See IQueueCare."""
         return await care.waiting(self._pool, message)
 
+    async def retry(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await care.retry(self._pool, message, now, by)
+
+    async def remove(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await care.remove(self._pool, message, now, by)
+
+    async def seize(self, message: int, owner: int) -> Job | None:
+        """See IQueueCare."""
+        lanes = _jobs(_taken(await self._ask(SEIZE, scalar(INT8, owner), scalar(INT8, message)), owner))
+        if not lanes:
+            return None
+        targets = sorted((target for job in lanes for target in job.targets), key=lambda target: target.recipient.n)
+        return replace(lanes[0], targets=tuple(targets))
+
     async def _ask(self, statement: Statement, *parameters: bytes) -> PGresult:
         await self._writer.check()
         item = Asking(statement, parameters)
@@ -192,6 +206,14 @@ _CLAIMED = (
     read_bool, read_int, read_int, read_text, read_optional_text, read_int, read_int, read_time, read_int, read_int,
     read_int, read_text, read_optional_text, read_int, read_int, read_time,
 )  # fmt: skip
+
+
+def _taken(result: PGresult, owner: int) -> list[tuple[Any, ...]]:
+    """Return the rows that were taken; LeaseLost when the node is none."""
+    taken = rows(result, *_CLAIMED)
+    if not taken[0][0]:
+        raise LeaseLost(f"node {owner} has no row")
+    return [row for row in taken if row[1]]
 
 
 def _jobs(claimed: Iterable[tuple[Any, ...]]) -> list[Job]:

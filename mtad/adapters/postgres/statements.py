@@ -16,17 +16,17 @@ from mtad.adapters.postgres.libpq import Statement
 _ME = "me as (select from nodes where owner = $1::int8 for key share)"
 
 
-def _statement(name: str, sql: str, first: int = 2, inserting: str = "", **relations: Records) -> Statement:
+def _statement(name: str, sql: str, first: int = 2, shared: str = "", **relations: Records) -> Statement:
     """Return a statement in whose SQL `{me}` stands for the CTE that holds the node, `$1`.
 
-    `{inserting}` stands for CTEs that may have places of their own, `{r}` for the rows of relation `r`; the relations'
-    arrays are the parameters from `$first` on, in order.
+    `{shared}` stands for what another statement has as well, `{r}` for the rows of relation `r`; the relations' arrays
+    are the parameters from `$first` on, in order.
     """
     places = {}
     for alias, records in relations.items():
         places[alias] = records.unnest(first, alias)
         first += len(records.names)
-    return Statement(name, sql.replace("{inserting}", inserting).format(me=_ME, **places))
+    return Statement(name, sql.replace("{shared}", shared).format(me=_ME, **places))
 
 
 MESSAGES = Records(
@@ -72,8 +72,8 @@ _INSERTING = """
 # $1 owner, then MESSAGES, ROWS, EVENTS, KEYS, CHUNKS. Repeated, it adds nothing to messages that are there already.
 ACCEPT = _statement(
     "accept",
-    "with {me}, {inserting} select exists (select from me)",
-    inserting=_INSERTING.format(condition="exists (select from me)", status="'delivering'", claim="1", owner="$1"),
+    "with {me}, {shared} select exists (select from me)",
+    shared=_INSERTING.format(condition="exists (select from me)", status="'delivering'", claim="1", owner="$1"),
     m=MESSAGES,
     r=ROWS,
     e=EVENTS,
@@ -207,10 +207,10 @@ SETTLE_SOME = _statement(
     ), reports as (
         select u.report from {u} join gone on gone.s = u.s and gone.n = u.n
     ),
-    {inserting}
+    {shared}
     select exists (select from me)
     """,
-    inserting=_INSERTING.format(
+    shared=_INSERTING.format(
         condition="m.id in (select report from reports)", status="'queued'", claim="0", owner="null"
     ),
     t=SETTLEMENTS,
@@ -242,7 +242,16 @@ CLEAN = Statement(
 
 LANES = Records(organisation=INT8, destination=TEXT)
 
-# $1 owner, $2 now, $3 rows a lane, LANES. Without a job it still returns a row, to say whether the node stands.
+# Rows `taken` with their messages. Without any there still is a row, to say whether the node stands.
+_TAKEN = """
+    select me.stands, m.id, m.organisation, q.destination, m.reverse_path, m.content_id, m.size, m.received_at,
+        m.recipients, m.copies, q.n, q.recipient, q.original, q.claim, q.attempts, q.expires_at
+    from (select exists (select from me) as stands) me
+    left join (taken q join messages m on m.id = q.message) on true
+    order by m.id, q.destination, q.n
+"""
+
+# $1 owner, $2 now, $3 rows a lane, LANES.
 CLAIM = _statement(
     "claim",
     """
@@ -263,14 +272,26 @@ CLAIM = _statement(
         from picked where q.message = picked.message and q.n = picked.n
         returning q.*
     )
-    select me.stands, m.id, m.organisation, q.destination, m.reverse_path, m.content_id, m.size, m.received_at,
-        m.recipients, m.copies, q.n, q.recipient, q.original, q.claim, q.attempts, q.expires_at
-    from (select exists (select from me) as stands) me
-    left join (taken q join messages m on m.id = q.message) on true
-    order by m.id, q.destination, q.n
+    {shared}
     """,
     first=4,
+    shared=_TAKEN,
     lane=LANES,
+)
+
+# $1 owner, $2 message.
+SEIZE = _statement(
+    "seize",
+    """
+    with {me},
+    taken as (
+        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
+        where q.message = $2::int8 and exists (select from me)
+        returning q.*
+    )
+    {shared}
+    """,
+    shared=_TAKEN,
 )
 
 # $1 now, $2 limit of lanes found, $3 and $4 the lane to begin behind, $5 limit of lanes visited. Two descents of the
@@ -329,6 +350,6 @@ READ_CONTENT = Statement(
 )
 
 PREPARED = (
-    ACCEPT, END_SESSIONS, FORGET, SETTLE_WHOLE, LOCK_MESSAGES, SETTLE_SOME, CLEAN, CLAIM, READY, RELEASE, OWNED,
+    ACCEPT, END_SESSIONS, FORGET, SETTLE_WHOLE, LOCK_MESSAGES, SETTLE_SOME, CLEAN, CLAIM, SEIZE, READY, RELEASE, OWNED,
     READ_CONTENT,
 )  # fmt: skip

@@ -1,0 +1,74 @@
+"""Returning a message to its sender by hand: its rows end as if they were refused for good, with a report.
+
+For the moment the command is a node like any other: it takes the rows, and settles them as a worker does, so that a
+server that has them at the same time comes too late. When it is ended in between, the rows are freed like those of any
+node that died.
+"""
+
+from collections.abc import Callable
+
+from zope.interface import implementer
+
+from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.directory import PostgresDirectory
+from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.config import Settings
+from mtad.ctl.access import Stores
+from mtad.interfaces import IWakeups
+from mtad.model.identity import next_id
+from mtad.model.job import Node, Settlement
+from mtad.outbound.reporting import Reporting
+from mtad.outbound.settlement import return_to_sender
+
+
+@implementer(IWakeups)
+class NoNews:
+    """For a process that ends before anything it remembers could grow old."""
+
+    def listen(self, heard: Callable[[str, str], None], lost: Callable[[], None]) -> None:
+        """Promise nothing."""
+
+
+class Ids:
+    """The ids of a node that issues few; `last` is the one to say when it leaves."""
+
+    def __init__(self, node: Node, clock: SystemClock) -> None:
+        self._node = node
+        self._clock = clock
+        self.last = node.last_id
+
+    def next(self) -> int:
+        """Return an id never issued before."""
+        self.last = next_id(self._node.slot, self.last, self._clock.now())
+        return self.last
+
+
+async def give_back(message: int, stores: Stores, settings: Settings, by: str) -> Settlement | None:
+    """End all of a message unserved and tell its sender; return what was written, None when nothing of it waits.
+
+    `by` is the command that asked for it.
+    """
+    clock = SystemClock()
+    nodes = PostgresNodes(stores.pool)
+    node = await nodes.join(by, clock.now())
+    ids = Ids(node, clock)
+    reporting = Reporting(
+        directory=PostgresDirectory(stores.pool, stores.reactor, NoNews()),
+        next_id=ids.next,
+        hostname=settings.server.hostname,
+        lifetime_seconds=settings.queue.lifetime,
+    )
+    try:
+        job = await stores.queue.seize(message, node.owner)
+        if job is None:
+            return None
+        try:
+            content = await stores.queue.content(job.content_id)
+        except KeyError:
+            content = b""
+        now = clock.now()
+        settlement = await reporting.reported(job, return_to_sender(job, now, by), content, now)
+        await stores.queue.settle([settlement], node.owner, now)
+    finally:
+        await nodes.leave(node.owner, clock.now(), ids.last)
+    return settlement
