@@ -11,6 +11,8 @@ from mtad.model.outcome import Delivered, Outcome
 CHUNK_OCTETS = 256 * 1024
 TAKEOVERS_UNTIL_HELD = 3
 LANES_VISITED = 1_000
+# Of a destination, which is a word and a domain of at most 255; an index holds no more than about 2 700.
+DESTINATION_OCTETS = 300
 
 
 class Status(Enum):

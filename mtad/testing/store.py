@@ -26,6 +26,7 @@ from mtad.model.event import (
 )
 from mtad.model.identity import SLOTS
 from mtad.model.job import (
+    DESTINATION_OCTETS,
     LANES_VISITED,
     TAKEOVERS_UNTIL_HELD,
     Acceptance,
@@ -399,6 +400,10 @@ def _check_texts(acceptance: Acceptance) -> None:
     for text in _texts(acceptance):
         if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text if letter > "\x7f"):
             raise Unacceptable(f"text with NUL or a lone surrogate: {text!r:.100}")
+    for message in acceptance.messages:
+        for recipient in message.recipients:
+            if len(recipient.destination.encode()) > DESTINATION_OCTETS:
+                raise Unacceptable(f"a destination of more than {DESTINATION_OCTETS} octets")
 
 
 def _texts(acceptance: Acceptance) -> Iterator[str]:

@@ -141,6 +141,14 @@ class QueueContract:
             await self.assertFailure(started(self.queue.accept(letter(7, **terms), self.owner)), Unacceptable)
         self.assertIsNone(await self.queue.waiting(7))
 
+    async def test_a_destination_is_bounded(self) -> None:
+        longest = "mx:" + "ä" * 148 + "x"
+        await self.freed(7, recipients=recipients(1, longest))
+        self.assertEqual((await self.queue.ready(NOW, 10)).lanes, (Lane(1, longest),))
+        too_long = letter(8, recipients=recipients(1, longest + "x"))
+        await self.assertFailure(started(self.queue.accept(too_long, self.owner)), Unacceptable)
+        self.assertIsNone(await self.queue.waiting(8))
+
     async def test_octets_and_letters_come_back_as_they_were(self) -> None:
         octets = bytes(range(256)) * 5
         odd = Address("o'd\"d \\ {x},☃, NULL", "xn--bcher-kva.example")

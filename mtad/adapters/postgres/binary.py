@@ -101,6 +101,18 @@ class Records:
         ]
 
 
+def bounded(column: Type, max_octets: int) -> Type:
+    """Return the type of a column that has no place for values of more octets."""
+
+    def encode(value: Any) -> bytes:
+        octets = column.encode(value)
+        if len(octets) > _LENGTH.size + max_octets:
+            raise ValueError(f"a value of more than {max_octets} octets")
+        return octets
+
+    return column._replace(encode=encode)
+
+
 def array(column: Type, values: Sequence[Any]) -> bytes:
     """Return one array of one column's values."""
     return Records(value=column).parameters(zip(map(column.encode, values), strict=True), len(values))[0]

@@ -10,8 +10,9 @@ The tables have no foreign keys; these statements keep them together:
   one comes second and sees that nothing is left.
 """
 
-from mtad.adapters.postgres.binary import BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records
+from mtad.adapters.postgres.binary import BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records, bounded
 from mtad.adapters.postgres.libpq import Statement
+from mtad.model.job import DESTINATION_OCTETS
 
 _ME = "me as (select from nodes where owner = $1::int8 for key share)"
 
@@ -33,7 +34,10 @@ MESSAGES = Records(
     id=INT8, organisation=INT8, direction=TEXT, reverse_path=TEXT, recipients=INT2, content_id=INT8, copies=INT2,
     size=INT4, received_at=TIMESTAMP,
 )  # fmt: skip
-ROWS = Records(message=INT8, n=INT2, destination=TEXT, recipient=TEXT, original=TEXT, expires_at=TIMESTAMP)
+ROWS = Records(
+    message=INT8, n=INT2, destination=bounded(TEXT, DESTINATION_OCTETS), recipient=TEXT, original=TEXT,
+    expires_at=TIMESTAMP,
+)  # fmt: skip
 EVENTS = Records(message=INT8, kinds=TEXT, events=BYTEA)
 KEYS = Records(message=INT8, key=INT8)
 CHUNK_PLACES = Records(content_id=INT8, n=INT4)
