@@ -58,7 +58,8 @@ class IQueue(Interface):
 
         Once it returned, nothing short of the loss of the disk loses the message. It may be repeated. Raises
         LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, and
-        Unavailable after 30 s without an answer: then the message is removed before anything else is written.
+        Unavailable after 30 s without an answer. A message that was written all the same is then removed before
+        anything else is written, but for rows somebody claimed meanwhile.
         """
 
     async def ready(now: float, limit: int, after: Lane | None = None) -> Ready:
@@ -79,11 +80,11 @@ class IQueue(Interface):
     async def settle(settlements: Sequence[Settlement], owner: int, now: float) -> None:
         """Write results and events in one transaction; rows whose claim moved on are left as they are.
 
-        A message without rows goes, and its content when no other message carries it. Rows settled AGAIN are
-        queued, owned by nobody, with one more attempt and the result's due. A settlement's reports are accepted in
-        the same transaction, queued and owned by nobody, when a row that is undelivered went by it. Repeating changes
-        nothing. Raises LeaseLost when the owner has no node: then nothing was written; Unacceptable for a report the
-        database would refuse for its data.
+        A message without rows goes, and its content when no other message carries it. Rows that stay have one more
+        attempt and are owned by nobody; those settled AGAIN are queued with the result's due. A settlement's
+        reports are accepted in the same transaction, queued and owned by nobody, when a row that is undelivered went
+        by it. Repeating changes nothing. Raises LeaseLost when the owner has no node: then nothing was written;
+        Unacceptable for a report the database would refuse for its data.
         """
 
     async def release(rows: Sequence[Row], owner: int, now: float) -> None:

@@ -214,12 +214,12 @@ class MemoryStore:
         if result.disposal is Disposal.GONE:
             del self.rows[message, result.n]
             return True
-        row.owner, row.claim = None, row.claim + 1
+        row.owner, row.claim, row.attempts = None, row.claim + 1, row.attempts + 1
         if result.disposal is Disposal.HELD:
             row.status = Status.HELD
         else:
             row.status = Status.HELD if row.status is Status.HELD else Status.QUEUED
-            row.attempts, row.due = row.attempts + 1, result.due
+            row.due = result.due
         return True
 
     def release(self, rows: Sequence[Row], owner: int, now: float) -> None:
@@ -396,7 +396,7 @@ def _order(lane: Lane) -> tuple[int, bytes]:
 
 
 def _check_texts(acceptance: Acceptance) -> None:
-    """Raise Unacceptable for text a database cannot hold: NUL, lone surrogates."""
+    """Raise Unacceptable for text a database cannot hold: NUL, lone surrogates, destinations too long to index."""
     for text in _texts(acceptance):
         if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text if letter > "\x7f"):
             raise Unacceptable(f"text with NUL or a lone surrogate: {text!r:.100}")

@@ -17,17 +17,26 @@ from mtad.model.job import DESTINATION_OCTETS
 _ME = "me as (select from nodes where owner = $1::int8 for key share)"
 
 
+# The events of those settlements `t` that settled something.
+_NOTED = """
+    noted as (
+        insert into message_events (at, message, organisation, kinds, events)
+        select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
+        from t where t.kinds <> '' and t.s in (select s from settled)
+    )"""
+
+
 def _statement(name: str, sql: str, first: int = 2, shared: str = "", **relations: Records) -> Statement:
     """Return a statement in whose SQL `{me}` stands for the CTE that holds the node, `$1`.
 
-    `{shared}` stands for what another statement has as well, `{r}` for the rows of relation `r`; the relations' arrays
-    are the parameters from `$first` on, in order.
+    `{noted}` stands for the CTE that writes the events of settlements, `{shared}` for what another statement has as
+    well, `{r}` for the rows of relation `r`; the relations' arrays are the parameters from `$first` on, in order.
     """
     places = {}
     for alias, records in relations.items():
         places[alias] = records.unnest(first, alias)
         first += len(records.names)
-    return Statement(name, sql.replace("{shared}", shared).format(me=_ME, **places))
+    return Statement(name, sql.replace("{shared}", shared).format(me=_ME, noted=_NOTED, **places))
 
 
 MESSAGES = Records(
@@ -145,22 +154,19 @@ SETTLE_WHOLE = _statement(
     """
     with {me},
     t as (select * from {t}),
-    matched as (
+    settled as (
         delete from message_queue q using {r}
         where q.message = r.message and q.n = r.n and q.claim = r.claim and exists (select from me)
         returning r.s
     ), emptied as (
         delete from messages m
-        using t join (select s, count(*) as rows from matched group by s) of using (s)
+        using t join (select s, count(*) as rows from settled group by s) of using (s)
         where m.id = t.message and of.rows = m.recipients and m.copies = 1
         returning m.content_id
     ), freed as (
         delete from message_content c using emptied where c.content_id = emptied.content_id
-    ), told as (
-        insert into message_events (at, message, organisation, kinds, events)
-        select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
-        from t where t.kinds <> '' and t.s in (select s from matched)
-    )
+    ),
+    {noted}
     select exists (select from me)
     """,
     t=SETTLEMENTS,
@@ -199,16 +205,16 @@ SETTLE_SOME = _statement(
             claim = q.claim + 1,
             owner = null,
             status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
-            attempts = least(q.attempts + (d.disposal = 'again')::int, 32767),
+            attempts = least(q.attempts + 1, 32767),
             due = case d.disposal when 'again' then d.due else q.due end
         from d
         where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
         returning d.s
     ), settled as (
-        insert into message_events (at, message, organisation, kinds, events)
-        select t.at, t.message, t.organisation, string_to_array(t.kinds, ','), t.events
-        from t where t.kinds <> '' and t.s in (select s from gone union all select s from kept)
-    ), reports as (
+        select s from gone union all select s from kept
+    ),
+    {noted},
+    reports as (
         select u.report from {u} join gone on gone.s = u.s and gone.n = u.n
     ),
     {shared}
