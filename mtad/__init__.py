@@ -11,7 +11,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     scheduling/    L1  when to try again
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, protocol, session, routing, reception
-    outbound/      L3  flow out: queue, worker, delivery, local, session
+    outbound/      L3  flow out: queue, worker, delivery, local, session, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
     web/           L4  health, ready, metrics
@@ -34,7 +34,7 @@ The journey of a message:
      9  hand over or claim                   outbound/queue, outbound/worker
     10  deliver                              outbound/delivery, local, session around smtp/client
     11  when again                           scheduling/retry
-    12  settle: one transaction              IQueue.settle
+    12  settle and report: one transaction   outbound/bounce, IQueue.settle
 
 Arrows only go down; the one way back is 12 to 9, through the queue.
 """
