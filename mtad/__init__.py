@@ -4,13 +4,13 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
 
     model/         L0  frozen values: address, envelope, reply, verdict, outcome, tenant, job, event, identity, units
     smtp/          L1  the protocol, bytes to events and back, no I/O
-    message/       L1  the octets of RFC 5322 messages: headers, author, trace
+    message/       L1  the octets of RFC 5322 messages: headers, author, submission, trace
     verification/  L1  whose mail it is: signatures, their keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail
     scheduling/    L1  when to try again
     interfaces.py  L2  the ports
-    inbound/       L3  flow in: factory, protocol, session, routing, reception
+    inbound/       L3  flow in: factory, protocol, authentication, session, submission, routing, reception
     outbound/      L3  flow out: queue, worker, delivery, local, session, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
@@ -24,12 +24,12 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
 The journey of a message:
 
      1  a connection                         adapters/network -> inbound/protocol
-     2  bytes become commands                smtp/server, grammar, states
-     3  per command: facts                   inbound/session over IDirectory
+     2  bytes become commands                smtp/server, grammar, states, sasl
+     3  per command: facts                   inbound/session, submission, authentication over IDirectory
      4  per command: verdict, then reply     policy/*
      5  end of data: accept or refuse        inbound/reception, policy/content
      6  a route for every recipient          inbound/routing around routing/route
-     7  stamp                                message/trace, inbound/signing around verification/signing
+     7  stamp                                message/submission, trace, inbound/signing around verification/signing
      8  accept: one transaction, then 250    IQueue.accept
      9  hand over or claim                   outbound/queue, outbound/worker
     10  deliver                              outbound/delivery, local, session around smtp/client

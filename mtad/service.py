@@ -21,7 +21,8 @@ from mtad.inbound.protocol import Terms
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession, Means
-from mtad.inbound.submission import SubmissionSession
+from mtad.inbound.signing import Signing
+from mtad.inbound.submission import SubmissionSession, signed_by
 from mtad.interfaces import Ports
 from mtad.model.endpoint import HostPort, parse
 from mtad.model.errors import Unavailable
@@ -273,6 +274,7 @@ def _means(settings: Settings, ports: Ports, routing: RoutingService, queue: Que
         journal=ports.journal,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,
+        sign=signed_by(Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)),
     )
     return Means(
         routing=routing,

@@ -6,12 +6,16 @@ once and not only from the next login on.
 """
 
 from dataclasses import replace
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
+from mtad.inbound.reception import Sign
 from mtad.inbound.session import InboundSession, Means
+from mtad.inbound.signing import Signing
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
+from mtad.model.event import Event
 from mtad.model.route import Route
 from mtad.model.tenant import Submitter
 from mtad.model.verdict import Refuse, Verdict
@@ -48,3 +52,20 @@ class SubmissionSession(InboundSession):
 
     def _route(self, forward_path: Address) -> Deferred[Route]:
         return self._means.routing.route_submission(forward_path, self._by.organisation)
+
+
+def signed_by(signing: Signing) -> Sign:
+    """Return what signs submissions: as their author only where the submitter may send as the author as well."""
+
+    async def sign(
+        submitter: Submitter, reverse_path: Address | None, content: bytes
+    ) -> tuple[bytes, tuple[Event, ...]]:
+        signed = await signing.sign(
+            content,
+            organisation=submitter.organisation,
+            reverse_path=reverse_path,
+            may_author=partial(submission_policy.may_send_as, submitter),
+        )
+        return signed.header, (signed.event,)
+
+    return sign

@@ -313,6 +313,15 @@ class SubmissionTest(SynchronousTestCase):
             self.assertNotIn(secret, told)
         self.assertNotIn("eve@", repr([event.facts for event in ours]))
 
+    def test_what_is_signed_is_told(self) -> None:
+        message = self.send(self.logged_in(), "c@shop.example")
+        (signed,) = [event.facts for event in self.world.story(message) if event.kind == "signed"]
+        self.assertEqual((signed["domain"], signed["because"]), ("acme.example", "author"))
+        line = self.logged_in()
+        message = self.send(line, "c@shop.example", sender="x@shop.example", content=b"From: bob@acme.example\r\n\r\n")
+        (signed,) = [event.facts for event in self.world.story(message) if event.kind == "signed"]
+        self.assertEqual((signed["domain"], signed["because"]), ("shop.example", "envelope"))
+
     def test_both_ports_end_in_order(self) -> None:
         lines = [self.world.connect(), self.world.connect("submission")]
         self.world.server.stopService()

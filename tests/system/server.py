@@ -28,7 +28,7 @@ TENANTS = {
                 {
                     "name": "acme.example",
                     "verified": True,
-                    "mailboxes": [{"local_part": name} for name in ("alice", "bob")],
+                    "mailboxes": [{"local_part": name, "password": f"{name}'s"} for name in ("alice", "bob")],
                     "aliases": [{"local_part": "sales", "targets": ["alice@acme.example", "bob@acme.example"]}],
                 }
             ],

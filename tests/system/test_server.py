@@ -26,7 +26,7 @@ def letter(to: str, subject: str = "hi") -> EmailMessage:
 @cache
 def running() -> RunningServer:
     """Return the one server of this module: what its tests send differs."""
-    server = RunningServer()
+    server = RunningServer({"tls": {"enabled": False}})
     atexit.register(server.close)
     server.apply()
     return server.start()
@@ -51,6 +51,21 @@ class ServerTest(SynchronousTestCase):
         (mail,) = found
         self.assertTrue(mail.endswith("Grüße aus der Ferne\n.\n..dots\n".encode()))
         self.assertTrue(mail.startswith(b"Return-Path: <ann@outside.example>\nDelivered-To: bob@acme.example\n"))
+
+    def test_smtplib_logs_in_and_submits(self) -> None:
+        with smtplib.SMTP("127.0.0.1", self.server.submission_port) as client:
+            with self.assertRaises(smtplib.SMTPAuthenticationError) as refused:
+                client.login("alice@acme.example", "bob's")
+            self.assertEqual(refused.exception.smtp_code, 535)
+            client.login("alice@acme.example", "alice's")
+            refusals = client.sendmail(
+                "alice@acme.example", ["bob@acme.example", "nobody@acme.example"], b"S: mine\r\n"
+            )
+        self.assertEqual({address: code for address, (code, _) in refusals.items()}, {"nobody@acme.example": 550})
+        while not (found := [mail for mail in self.server.mail("bob@acme.example") if b"S: mine" in mail]):
+            self.server.wait_for("delivery.delivered")
+        self.assertIn(b"with ESMTPA id ", found[0])
+        self.assertIn(b"\nMessage-ID: <", found[0])
 
     def test_smtplib_is_told_who_is_unknown(self) -> None:
         with smtplib.SMTP("127.0.0.1", self.server.smtp_port) as client:

@@ -6,11 +6,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.inbound.envelopes import Stamp, address_messages
 from mtad.model.envelope import Peer
-from mtad.model.event import Fact
+from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
-from mtad.model.tenant import Domain
+from mtad.model.tenant import Credential, Domain, Mailbox, Submitter
 from tests.unit.directory_values import ACME, OTHER, at
 
 
@@ -19,9 +19,14 @@ def route(forward_path: str, *mailboxes: str, domain: Domain = ACME) -> Route:
     return Route(at(forward_path), domain, "alias", places, domain.organisation)
 
 
-def messages(*routes: Route, message_id: bytes | None = b" <1@outside.example>\r\n") -> tuple[Message, ...]:
+def messages(
+    *routes: Route,
+    message_id: bytes | None = b" <1@outside.example>\r\n",
+    submitter: Submitter | None = None,
+    events: tuple[Event, ...] = (),
+) -> tuple[Message, ...]:
     ids = count(101)
-    stamp = Stamp(100, lambda: next(ids), size=2000, now=5.0, expires_at=9.0, message_id=message_id)
+    stamp = Stamp(100, lambda: next(ids), 2000, 5.0, 9.0, message_id, submitter, events)
     return address_messages(Peer("192.0.2.7", 4000, "outside.example"), at("ann@outside.example"), routes, stamp)
 
 
@@ -64,6 +69,31 @@ class EnvelopesTest(SynchronousTestCase):
             set(message.keys),
             {"192.0.2.7", "ann@outside.example", "<1@outside.example>", "sales@acme.example", "alice@acme.example"},
         )
+
+    def test_a_submission_is_its_organisations_own_and_foreign_mail_to_another(self) -> None:
+        credential = Credential(Mailbox(1, 20, at("eve@other.example")))
+        remote = Route(at("far@x.example"), None, "remote", (Place(at("far@x.example"), "mx:x.example"),), 20)
+        signed = Event("signed", 5.0, {"domain": "other.example"})
+        ours, theirs = messages(
+            route("alice@acme.example", "alice@acme.example"),
+            remote,
+            submitter=Submitter(20, credential),
+            events=(signed,),
+        )
+        self.assertEqual([(ours.organisation, ours.direction), (theirs.organisation, theirs.direction)],
+                         [(20, "outbound"), (10, "inbound")])  # fmt: skip
+        self.assertEqual(ours.id, ours.content_id, "the submitter is told the id of its own message")
+        self.assertEqual([recipient.destination for recipient in ours.recipients], ["mx:x.example"])
+        self.assertEqual(ours.events[0].facts["submitter"], "eve@other.example")
+        self.assertIn(signed, ours.events)
+        self.assertIn("192.0.2.7", ours.keys)
+        told = repr((theirs.events, theirs.keys))
+        for secret in ("192.0.2.7", "other.example", "far@x.example", "'signed'", "'helo'", "'submitter'"):
+            self.assertNotIn(secret, told)
+
+    def test_a_relay_network_has_no_mailbox_to_name(self) -> None:
+        (message,) = messages(route("alice@acme.example", "alice@acme.example"), submitter=Submitter(10))
+        self.assertEqual((message.direction, message.events[0].facts["submitter"]), ("outbound", "a relay network"))
 
     def test_a_hostile_message_id_is_escaped_and_bounded(self) -> None:
         (message,) = messages(

@@ -35,6 +35,8 @@ class ReceivedTest(SynchronousTestCase):
             (Peer("192.0.2.1", 1, "c"), b" with SMTP id "),
             (Peer("192.0.2.1", 1, "c", esmtp=True), b" with ESMTP id "),
             (Peer("192.0.2.1", 1, "c", esmtp=True, tls="TLSv1.2"), b" with ESMTPS (TLSv1.2) id "),
+            (Peer("192.0.2.1", 1, "c", esmtp=True, authenticated=True), b" with ESMTPA id "),
+            (Peer("192.0.2.1", 1, "c", esmtp=True, tls="TLSv1.2", authenticated=True), b" with ESMTPSA (TLSv1.2) id "),
             (Peer("192.0.2.1", 1, "c", tls="TLSv1.2"), b" with SMTP (TLSv1.2) id "),
         ):
             self.assertIn(word, stamp(peer))

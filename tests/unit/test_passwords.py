@@ -3,6 +3,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.adapters import passwords
 from mtad.adapters.passwords import hash_password, is_current, verify_password
+from mtad.testing import passwords as twin
+
+
+class TwinTest(SynchronousTestCase):
+    def test_the_worlds_passwords_behave_as_these_do(self) -> None:
+        for made, verify in ((hash_password, verify_password), (twin.hash_password, twin.verify_password)):
+            stored = made("käse 1")
+            self.assertTrue(verify(stored, "käse 1".encode()))
+            for wrong in (b"K\xc3\xa4se 1", b"", b"\xff", stored.encode()):
+                self.assertFalse(verify(stored, wrong))
+                self.assertFalse(verify(None, wrong))
+            self.assertFalse(verify("", b""))
 
 
 class PasswordsTest(SynchronousTestCase):

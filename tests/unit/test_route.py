@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
-from mtad.model.route import Route
+from mtad.model.route import Place, Route
 from mtad.model.tenant import Entry
-from mtad.routing.route import MAX_DEPTH, Needs, step
+from mtad.routing.route import MAX_DEPTH, Needs, step, submitted
 from tests.unit.directory_values import OTHER, PENDING, SHOP, alias, at, mailbox, nobody
 
 
@@ -89,6 +89,19 @@ class RouteTest(SynchronousTestCase):
     def test_an_unverified_domain_hosts_nobody(self) -> None:
         route, _ = walk({"eve@pending.example": mailbox("eve@pending.example", PENDING)}, "eve@pending.example")
         self.assertEqual((route.domain, route.places), (PENDING, ()))
+
+    def test_what_nobody_verified_here_is_elsewhere_for_a_submission(self) -> None:
+        for entry, text in (
+            (nobody(None), "Far@far.example"),
+            (mailbox("eve@pending.example", PENDING), "eve@pending.example"),
+        ):
+            route = submitted(walk({text: entry}, text)[0], 10)
+            place = Place(at(text), f"mx:{at(text).domain}")
+            self.assertEqual((route.rule, route.places, route.organisation), ("remote", (place,), 10))
+        here, _ = walk({"a@acme.example": mailbox("a@acme.example")}, "a@acme.example")
+        unknown, _ = walk({"x@acme.example": nobody()}, "x@acme.example")
+        for route in (here, unknown):
+            self.assertEqual(submitted(route, 20), route)
 
     def test_needs_names_the_forward_path_first(self) -> None:
         self.assertEqual(step(at("a@acme.example"), {}), Needs(frozenset({at("a@acme.example")})))

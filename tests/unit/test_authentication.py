@@ -1,0 +1,101 @@
+"""mtad.inbound.authentication: who is let in, and how much is remembered and waited for."""
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from mtad.inbound import authentication
+from mtad.inbound.authentication import Busy, Claim, NetworkChecker, PasswordChecker, Refused
+from mtad.model.errors import Unavailable
+from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.testing.directory import MemoryDirectory
+from mtad.testing.offload import MemoryOffload
+from mtad.testing.passwords import hash_password, verify_password
+
+
+class PasswordCheckerTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.directory = MemoryDirectory(self.clock)
+        self.offload = MemoryOffload()
+        self.checker = self.made(b"one key")
+        self.hold("wonderland")
+
+    def made(self, key: bytes) -> PasswordChecker:
+        return PasswordChecker(
+            directory=self.directory, offload=self.offload, clock=self.clock, verify=verify_password, key=key
+        )
+
+    def hold(self, password: str | None) -> None:
+        mailboxes = tuple(HeldMailbox(name, password and hash_password(password)) for name in ("alice", "bob"))
+        self.directory.hold(Holding("acme", None, (HeldDomain("acme.example", True, mailboxes=mailboxes),)))
+
+    def ask(self, password: str = "wonderland", user: str = "alice@acme.example") -> "Deferred[object]":
+        return self.checker.requestAvatarId(Claim(user, password.encode(), ""))
+
+    def test_they_are_checkers(self) -> None:
+        self.assertTrue(verifyObject(ICredentialsChecker, self.checker))
+        self.assertTrue(verifyObject(ICredentialsChecker, NetworkChecker(directory=self.directory, networks=())))
+
+    def test_what_is_remembered_is_of_one_address_one_hash_and_one_password(self) -> None:
+        self.successResultOf(self.ask())
+        self.assertEqual(self.offload.ran, 1)
+        for user in ("alice@acme.example", "ALICE@acme.example"):
+            self.successResultOf(self.ask(user=user))
+        self.assertEqual(self.offload.ran, 1)
+        self.successResultOf(self.ask(user="bob@acme.example"))
+        self.failureResultOf(self.ask("other"), Refused)
+        self.assertEqual(self.offload.ran, 3)
+        self.hold("changed")
+        self.failureResultOf(self.ask(), Refused)
+        self.assertEqual(self.offload.ran, 4)
+        self.hold(None)
+        self.failureResultOf(self.ask(), Refused)
+
+    def test_nothing_of_a_password_is_kept(self) -> None:
+        self.successResultOf(self.ask())
+        kept = repr(vars(self.checker))
+        self.assertNotIn("wonderland", kept)
+        tokens = self.checker._remembered
+        self.checker = self.made(b"another key")
+        self.successResultOf(self.ask())
+        self.assertFalse(tokens.keys() & self.checker._remembered.keys())
+
+    def test_a_success_is_remembered_from_its_verification_on_and_no_longer(self) -> None:
+        self.successResultOf(self.ask())
+        for _ in range(3):
+            self.clock.advance(199.0)
+            self.successResultOf(self.ask())
+        self.assertEqual(self.offload.ran, 1)
+        self.clock.advance(3.0)
+        self.successResultOf(self.ask())
+        self.assertEqual(self.offload.ran, 2)
+
+    def test_the_oldest_success_is_forgotten_where_there_is_no_room(self) -> None:
+        self.patch(authentication, "MAX_REMEMBERED", 1)
+        for user in ("alice@acme.example", "bob@acme.example", "alice@acme.example"):
+            self.successResultOf(self.ask(user=user))
+        self.assertEqual(self.offload.ran, 3)
+
+    def test_no_more_wait_than_there_is_room_for(self) -> None:
+        self.patch(authentication, "MAX_WAITING", 3)
+        self.offload.hold()
+        asked = [self.ask(f"wrong {number}") for number in range(5)]
+        self.failureResultOf(self.ask(), Busy)
+        for one in asked:
+            self.assertNoResult(one)
+        self.clock.advance(5.0)
+        for one in asked[2:]:
+            self.failureResultOf(one, Busy)
+        self.offload.release()
+        for one in asked[:2]:
+            self.failureResultOf(one, Refused)
+        self.successResultOf(self.ask())
+
+    def test_a_verification_that_fails_gives_its_turn_away(self) -> None:
+        self.offload.fail_next(Unavailable("offload", "the server is stopping"), times=3)
+        for _ in range(3):
+            self.failureResultOf(self.ask(), Unavailable)
+        self.successResultOf(self.ask())

@@ -1,0 +1,60 @@
+"""mtad.message.submission: what is added, what goes, and that nothing else is touched."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from mtad.message.submission import completed
+
+NOW = 1_763_817_265.0
+ADDED = b"Date: Sat, 22 Nov 2025 13:14:25 +0000\r\nMessage-ID: <0GK1M2N3P4Q5R@acme.example>\r\n"
+WHOLE = b"date: x\r\nMESSAGE-ID : <1@x>\r\n"
+
+
+def made(content: bytes) -> bytes:
+    return completed(content, printed_id="0GK1M2N3P4Q5R", domain="acme.example", now=NOW)
+
+
+class CompletedTest(SynchronousTestCase):
+    def test_what_is_missing_is_put_on_top(self) -> None:
+        for content in (b"Subject: x\r\n\r\nDate: body\r\n", b"\r\nbody\r\n", b"", b"Dates: x\r\nX-Message-ID: y\r\n"):
+            self.assertEqual(made(content), ADDED + content)
+        self.assertEqual(made(b"Date: x\r\n\r\n"), ADDED.split(b"\r\n", 1)[1] + b"Date: x\r\n\r\n")
+
+    def test_what_is_there_stays_whatever_it_says(self) -> None:
+        for content in (WHOLE + b"\r\nbody", WHOLE, b"Message-ID:\r\nDate:\r\n\r\n"):
+            self.assertEqual(made(content), content)
+
+    def test_hidden_readers_and_return_paths_go(self) -> None:
+        for field in (
+            b"Bcc: a@x.example\r\n",
+            b"BCC : a@x.example,\r\n b@x.example,\r\n\tc@x.example\r\n",
+            b"Bcc:\r\n",
+            b"Resent-Bcc: a@x.example\r\n",
+            b"Return-Path: <a@x.example>\r\n",
+            b"Bcc: a\r\n \r\nBcc: b\r\nreturn-path: <>\r\n",
+        ):
+            for before, after in ((WHOLE, b"To: b\r\n"), (WHOLE, b""), (b"", WHOLE)):
+                for body in (b"\r\nBcc: body\r\n", b""):
+                    self.assertEqual(made(before + field + after + body), before + after + body, field)
+
+    def test_what_only_looks_like_them_stays(self) -> None:
+        content = WHOLE + b"X-Bcc: a\r\nTo: a,\r\n Bcc: b\r\nBcc-To: c\r\nBccx\r\n\r\n"
+        self.assertEqual(made(content), content)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([b"To", b"Bcc", b"bCC ", b"Return-Path", b"Resent-Bcc", b"Subject"]),
+                st.lists(st.sampled_from([b" x", b"\tBcc: y", b" "]), max_size=3),
+            ),
+            max_size=6,
+        ),
+        st.binary(max_size=10).map(lambda octets: octets.replace(b"\r", b"").replace(b"\n", b"")),
+    )
+    def test_any_header(self, fields: list[tuple[bytes, list[bytes]]], body: bytes) -> None:
+        def lines(kept: list[tuple[bytes, list[bytes]]]) -> bytes:
+            return b"".join(name + b":" + b"\r\n".join([b" v", *folds]) + b"\r\n" for name, folds in kept)
+
+        kept = [field for field in fields if field[0] in (b"To", b"Subject")]
+        self.assertEqual(made(WHOLE + lines(fields) + b"\r\n" + body), WHOLE + lines(kept) + b"\r\n" + body)
