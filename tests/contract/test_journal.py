@@ -6,7 +6,7 @@ from zope.interface.verify import verifyObject
 from mtad.adapters.metrics import Journal
 from mtad.interfaces import IJournal
 from mtad.model.event import Fact
-from mtad.model.journal import EVENTS, METRICS
+from mtad.model.journal import EVENTS, METRICS, FirstMet
 from mtad.testing.journal import MemoryJournal
 
 
@@ -18,7 +18,8 @@ def example(event: str) -> dict[str, Fact]:
             facts[update.amount] = 3
         for label, source in update.labels.items():
             if not source.startswith("="):
-                facts[source] = min(METRICS[update.metric].labels[label])
+                values = METRICS[update.metric].labels[label]
+                facts[source] = "anything" if isinstance(values, FirstMet) else min(values)
     return facts
 
 
