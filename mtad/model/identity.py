@@ -26,6 +26,11 @@ def next_id(slot: int, last: int, now: float) -> int:
     return tick << (SLOT_BITS + SEQUENCE_BITS) | slot << SEQUENCE_BITS | sequence
 
 
+def first_id(at: float) -> int:
+    """Return the least id that may be issued at a time (epoch seconds); all issued before are below it."""
+    return max(0, int((at - EPOCH_SECONDS) * 1000)) << (SLOT_BITS + SEQUENCE_BITS)
+
+
 def issued_at(message_id: int) -> float:
     """Return the time an id was issued, in epoch seconds."""
     return EPOCH_SECONDS + (message_id >> (SLOT_BITS + SEQUENCE_BITS)) / 1000

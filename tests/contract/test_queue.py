@@ -6,11 +6,13 @@ from random import Random
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from zope.interface.verify import verifyObject
 
+from mtad.adapters.postgres import care
 from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
+from mtad.model.identity import first_id
 from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, RowState, Status
 from tests.contract.letters import (
     ALICE,
@@ -759,6 +761,21 @@ class PostgresQueueTest(QueueContract, PostgresCase):
     async def setUp(self) -> None:
         await super().setUp()
         await self.begin()
+
+    async def test_sweeping_goes_through_all_ids_slice_by_slice(self) -> None:
+        self.patch(care, "_SLICE", 2)
+        for number in (1, 2, 3, 6):
+            await self.queue.accept(letter(number, recipients=()), self.owner)
+        await self.queue.accept(letter(4), self.owner)
+        await self.queue.accept(shared_letter(7, 8), self.owner)
+        await self.queue.settle([settlement(7, gone(), copies=2)], self.owner, NOW + 1)
+        lone = "select id, n, '' from generate_series(9, 13) id, generate_series(0, 1) n"
+        await self.pool.query(f"insert into message_content {lone}")
+        young = first_id(NOW + 50)
+        await self.pool.query("insert into message_content values (%s, 0, '')", (young,))
+        self.assertEqual(await self.queue.sweep(NOW + 50), 4)
+        left = await self.pool.query("select distinct content_id from message_content order by 1")
+        self.assertEqual([number for (number,) in left], [4, 7, young])
 
     async def written(self, number: int) -> None:
         await self.gate.lost

@@ -11,9 +11,10 @@ from mtad.adapters.postgres.statements import CLEAN, LOCK_MESSAGES
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
 from mtad.model.event import REMOVED, RETRIED, care_event
+from mtad.model.identity import first_id
 from mtad.model.job import RowState, Status, Waiting
 
-_SLICE = 1_000
+_SLICE = 10_000
 
 _WAITING = """
 with found as (select m.* from messages m where {which})
@@ -30,23 +31,45 @@ _OLDEST = _WAITING.format(
     ) order by m.id limit %s"""
 )
 
-# Messages that have rows are locked by no settlement for long; one that is locked is looked at the next time.
+# Both walk by id, a slice a statement, and say up to where they came: `limit 1` keeps the planner from reading a whole
+# table to answer for a slice. Messages that have rows are locked by no settlement for long; one that is locked is
+# looked at the next time.
 _SWEEP_MESSAGES = """
-with old as (
-    select id, content_id from messages m
-    where received_at < to_timestamp(%s) and not exists (select from message_queue q where q.message = m.id)
-    limit %s for update skip locked
+with looked as (
+    select id from messages where id > %s and id < %s order by id limit %s
+), old as (
+    select m.id from looked join messages m on m.id = looked.id
+    left join lateral (select 1 from message_queue q where q.message = m.id limit 1) as queued(one) on true
+    where m.received_at < to_timestamp(%s) and queued.one is null
+    for update of m skip locked
+), gone as (
+    delete from messages using old where messages.id = old.id returning messages.id, messages.content_id
+), freed as (
+    delete from message_content c using (select distinct content_id from gone) emptied
+    where c.content_id = emptied.content_id and not exists (
+        select from messages m
+        where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
+    )
 )
-delete from messages using old where messages.id = old.id
+select (select max(id) from looked), (select count(*) from gone)
 """
 
 _SWEEP_CONTENTS = """
-with lone as (
-    select distinct content_id from message_content c
-    where not exists (select from messages m where m.content_id = c.content_id)
-    limit %s
+with looked as (
+    select content_id as id from message_content
+    where content_id > %s and content_id < %s and n = 0 order by content_id limit %s
+), lone as (
+    select looked.id from looked left join lateral (
+        (select 1 from messages m where m.id = looked.id and m.content_id = looked.id)
+        union all
+        (select 1 from messages m where m.content_id = looked.id and m.copies > 1)
+        limit 1
+    ) as carried(one) on true
+    where carried.one is null
+), freed as (
+    delete from message_content c using lone where c.content_id = lone.id
 )
-delete from message_content using lone where message_content.content_id = lone.content_id
+select (select max(id) from looked), (select count(*) from lone)
 """
 
 # What a hold keeps is for its release to free.
@@ -95,16 +118,24 @@ async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, ro
 
 
 async def sweep(pool: Pool, before: float) -> int:
-    """Remove messages received before that time which have no rows, and contents no message carries."""
-    messages = await _repeat(pool, _SWEEP_MESSAGES, before, _SLICE)
-    await _repeat(pool, _SWEEP_CONTENTS, _SLICE)
-    return messages
+    """Remove messages received before that time which have no rows, and contents no message carries.
+
+    However much waits, no statement looks at more than a slice. A content goes with its last message; only of what
+    raced or crashed there is one without, so these are looked for by their own ids: a content has the id of the first
+    message that carried it, its other messages have an index (`copies` above 1), and none as young as `before` counts.
+    """
+    bound = first_id(before)
+    removed = await _walk(pool, _SWEEP_MESSAGES, bound, before)
+    await _walk(pool, _SWEEP_CONTENTS, bound)
+    return removed
 
 
-async def _repeat(pool: Pool, statement: str, *values: object) -> int:
-    """Run a statement that removes a slice, each time in its own transaction, until nothing is left."""
+async def _walk(pool: Pool, statement: str, bound: int, *values: object) -> int:
+    """Run a statement that sweeps a slice of ids below `bound`, from one to the next; return how many it removed."""
     total = 0
-    while removed := await pool.interact(lambda cursor: cursor.execute(statement, values)):
+    last: int | None = -1
+    while last is not None:
+        ((last, removed),) = await pool.query(statement, (last, bound, _SLICE, *values))
         total += removed
     return total
 
