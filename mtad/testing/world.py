@@ -21,7 +21,7 @@ from mtad.config import Delivery, Hostname, Maildir, Server, Settings
 from mtad.interfaces import Ports
 from mtad.model.address import Address
 from mtad.model.event import Event
-from mtad.model.holdings import HeldAlias, HeldDomain, HeldMailbox, Holding
+from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.tenant import LocalDelivery
 from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
@@ -164,6 +164,12 @@ class World:
         made = HeldAlias(local_part, tuple(map(_address, targets)))
         kept = self._holdings[organisation]
         kept[:] = [replace(held, aliases=(*held.aliases, made)) if held.name == domain else held for held in kept]
+        self._hold(organisation)
+
+    def key(self, domain: str, key: HeldKey, *, organisation: str = "acme") -> None:
+        """Let a domain that `host` made have a key to sign with."""
+        kept = self._holdings[organisation]
+        kept[:] = [replace(held, keys=(*held.keys, key)) if held.name == domain else held for held in kept]
         self._hold(organisation)
 
     def _hold(self, organisation: str) -> None:
