@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-pg15
+.PHONY: install run test test-pg15 faults
 
 install: $(VENV)/.for-tests
 
@@ -39,3 +39,8 @@ test: $(VENV)/.for-tests
 test-pg15:
 	@[ -e $(VENV)/.for-tests ] || { echo "$(VENV) is missing: make install" >&2; exit 1; }
 	@$(BIN)/python -m tests.postgres15
+
+# More rounds of `kill -9` than `make test` has, and told; MTAD_TEST_SEED draws the same moments again.
+faults: export MTAD_TEST_KILL_ROUNDS ?= 10
+faults: $(VENV)/.for-tests
+	@$(BIN)/python -m twisted.trial tests.system.test_kill

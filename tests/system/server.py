@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -10,9 +11,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import psycopg2
 import yaml
@@ -38,20 +40,26 @@ TENANTS = {
 
 
 def free_port() -> int:
-    """Return a port nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port nobody listens at now.
+
+    It is below those that the system gives to whoever dials, so that it stays free while a server is down.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RunningServer:
     """An mtad below a new directory, with a database of its own. `start` and `kill` may alternate; `close` ends it."""
 
-    def __init__(self, sections: Mapping[str, object] | None = None) -> None:
+    def __init__(self, sections: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
         self.smtp_port, self.submission_port, self.http_port = free_port(), free_port(), free_port()
         self._stores = stores = database()
-        configured = {
+        configured: dict[str, dict[str, object]] = {
             "server": {
                 "hostname": "mx.test",
                 "smtp_addr": f"127.0.0.1:{self.smtp_port}",
@@ -67,7 +75,9 @@ class RunningServer:
             }
             | ({"port": int(stores["port"])} if "port" in stores else {}),
             "redis": {"addr": redis_address()},
-        } | dict(sections or {})
+        }
+        for section, keys in (sections or {}).items():
+            configured.setdefault(section, {}).update(keys)
         self.config = self.path / "config.yaml"
         self.config.write_text(yaml.safe_dump(configured))
         self.log: list[dict[str, object]] = []
@@ -78,6 +88,12 @@ class RunningServer:
         """Run a statement in this server's database, behind its back."""
         with closing(psycopg2.connect(**self._stores)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(sql)
+
+    def database_ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds in this server's database."""
+        with closing(psycopg2.connect(**self._stores)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
 
     def mtactl(self, *words: str) -> str:
         """Run mtactl on this server's configuration; return what it prints."""
