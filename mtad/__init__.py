@@ -4,7 +4,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
 
     model/         L0  frozen values: address, envelope, reply, verdict, outcome, tenant, job, event, identity, units
     smtp/          L1  the protocol, bytes to events and back, no I/O
-    message/       L1  the octets of RFC 5322 messages: headers, author, submission, trace
+    message/       L1  the octets of RFC 5322 messages: headers, author, submission, trace, dsn
     verification/  L1  whose mail it is: signatures, their keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail

@@ -63,7 +63,12 @@ class Server(MultiService):
         self._ports = ports
         self._stopping = False
         self.started: Deferred[None] = Deferred()
-        self._out = _flow_out(settings, ports)
+        routing = RoutingService(
+            directory=ports.directory,
+            hostname=settings.server.hostname,
+            postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
+        )
+        self._out = _flow_out(settings, ports, routing)
         self._housekeeping = Housekeeping(
             care=ports.care,
             timeline=ports.timeline,
@@ -71,11 +76,6 @@ class Server(MultiService):
             wall=ports.wall,
             journal=ports.journal,
             keep_seconds=settings.timeline.keep,
-        )
-        routing = RoutingService(
-            directory=ports.directory,
-            hostname=settings.server.hostname,
-            postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
         )
         for service in (
             self._out.membership,
@@ -154,7 +154,7 @@ def build(settings: Settings, ports: Ports) -> Server:
     return Server(settings, ports)
 
 
-def _flow_out(settings: Settings, ports: Ports) -> _FlowOut:
+def _flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> _FlowOut:
     # The node's row shows the worker, and the worker asks the node for its lease.
     membership = Membership(
         nodes=ports.nodes,
@@ -169,6 +169,7 @@ def _flow_out(settings: Settings, ports: Ports) -> _FlowOut:
     jobs = settings.queue.workers * settings.queue.connections_per_worker
     reporting = Reporting(
         directory=ports.directory,
+        route=routing.route,
         next_id=membership.next_id,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,

@@ -14,6 +14,7 @@ from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.config import Settings
 from mtad.ctl.access import Stores
+from mtad.inbound.routing import RoutingService
 from mtad.interfaces import IWakeups
 from mtad.model.identity import next_id
 from mtad.model.job import Node, Settlement
@@ -52,8 +53,16 @@ async def give_back(message: int, stores: Stores, settings: Settings, by: str) -
     nodes = PostgresNodes(stores.pool)
     node = await nodes.join(by, clock.now())
     ids = Ids(node, clock)
+    directory = PostgresDirectory(stores.pool, stores.reactor, NoNews())
+    postmaster = settings.server.postmaster
+    routing = RoutingService(
+        directory=directory,
+        hostname=settings.server.hostname,
+        postmaster=postmaster.address if postmaster else None,
+    )
     reporting = Reporting(
-        directory=PostgresDirectory(stores.pool, stores.reactor, NoNews()),
+        directory=directory,
+        route=routing.route,
         next_id=ids.next,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,

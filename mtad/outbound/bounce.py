@@ -17,7 +17,7 @@ from mtad.model.job import Acceptance, Job, Message, Result, Settlement, Target
 from mtad.model.outcome import Deferred
 from mtad.model.report import Report, Undelivered
 from mtad.model.route import Place, Route
-from mtad.routing.route import local_destination
+from mtad.routing.route import local_destination, remote_destination
 
 EXPIRED = "4.4.7"
 """Delivery time expired; of class 4 because sending it again may help (RFC 3463 §2, §3.5)."""
@@ -128,4 +128,4 @@ def _places(route: Route) -> tuple[Place, ...]:
     sender: Address = route.forward_path
     if route.domain is not None and route.domain.verified:
         return (Place(sender, local_destination(route.domain)),)
-    return (Place(sender, f"mx:{sender.domain}"),)
+    return (Place(sender, remote_destination(sender.domain)),)

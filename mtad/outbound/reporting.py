@@ -1,25 +1,35 @@
 """Reporting: finds out what a report of failed delivery needs to be written, around `mtad.outbound.bounce`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
 from mtad.model.errors import Unavailable
 from mtad.model.job import Job, Settlement
 from mtad.model.route import Route
-from mtad.model.tenant import SYSTEM, Entry
+from mtad.model.tenant import SYSTEM
 from mtad.outbound import bounce
 from mtad.outbound.bounce import Terms
-from mtad.routing.route import Needs, step
 
 
 class Reporting:
-    """Gives settlements their reports. `next_id` issues ids; a report is tried for `lifetime_seconds`."""
+    """Gives settlements their reports.
+
+    A sender is found by `route` as any recipient is (`mtad.inbound.routing`); `next_id` issues ids; a report is tried
+    for `lifetime_seconds`.
+    """
 
     def __init__(
-        self, *, directory: IDirectory, next_id: Callable[[], int], hostname: str, lifetime_seconds: float
+        self,
+        *,
+        directory: IDirectory,
+        route: Callable[[Address], Awaitable[Route]],
+        next_id: Callable[[], int],
+        hostname: str,
+        lifetime_seconds: float,
     ) -> None:
         self._directory = directory
+        self._route = route
         self._next_id = next_id
         self._hostname = hostname
         self._lifetime_seconds = lifetime_seconds
@@ -38,10 +48,3 @@ class Reporting:
         route = await self._route(sender)
         terms = Terms(self._next_id(), organisation, self._hostname, now, now + self._lifetime_seconds)
         return bounce.report(job, settlement, content, route, terms)
-
-    async def _route(self, sender: Address) -> Route:
-        known: dict[Address, Entry] = {}
-        while isinstance(found := step(sender, known), Needs):
-            for address in found.addresses:
-                known[address] = await self._directory.entry(address)
-        return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
+from mtad.config.kinds import EmailAddress
 from mtad.config.sections import Queue
 from mtad.model.event import Event
 from mtad.model.identity import parse_id
@@ -122,6 +123,15 @@ class ReportsTest(SynchronousTestCase):
         self.sent("ann@store.example", sender="anything@shop.example")
         self.world.advance(5)
         self.assertEqual(self.told()["To"], "anything@shop.example")
+
+    def test_the_servers_own_postmaster_is_told_here(self) -> None:
+        cared = structs.replace(self.world.settings.server, postmaster=EmailAddress(ALICE))
+        configured = structs.replace(self.world.settings, server=cared)
+        self.world = World(self.world.path, configured=configured, directory=self.world.directory)
+        self.serve(b"550 5.1.1 no\r\n")
+        self.sent("ann@store.example", sender="postmaster@mx.test")
+        self.world.advance(5)
+        self.assertEqual(self.told()["To"], "postmaster@mx.test")
 
     def test_a_report_that_fails_is_not_reported(self) -> None:
         self.serve(b"550 5.1.1 no\r\n", b"550 5.1.1 no\r\n", b"550 5.2.0 never\r\n")
