@@ -17,7 +17,7 @@ from mtad.adapters.passwords import verify_password
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.embedded import EmbeddedStores, start
 from mtad.adapters.postgres.migrate import check, migrate
-from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.postgres.nodes import STEP_SECONDS, PostgresNodes
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.session import IReactor as IPostgresReactor
@@ -34,6 +34,7 @@ from mtad.model.errors import InvalidInput
 
 WRITER_CONNECTIONS = 2
 LISTENING_CONNECTIONS = 1
+NODES_CONNECTIONS = 1
 # Two batches of Maildir writes, two passwords.
 OFFLOAD_THREADS = 4
 
@@ -102,7 +103,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     network = SocketNetwork(reactor)
     offload = ProcessOffload(reactor, OFFLOAD_THREADS)
     random = SystemRandom()
-    pool, writer, wakeups = _connections(settings, reactor, stores, journal, random)
+    pool, leases, writer, wakeups = _connections(settings, reactor, stores, journal, random)
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
     directory = PostgresDirectory(pool, reactor, wakeups)
     resolver = StubResolver(
@@ -115,6 +116,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         redis.startService()
         await redis.settled()
         await pool.start()
+        await leases.start()
         await writer.start()
         wakeups.start()
 
@@ -122,6 +124,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         await resolver.stop()
         await wakeups.stop()
         await writer.stop()
+        await leases.stop()
         await pool.stop()
         await redis.stopService()
         await offload.stopService()
@@ -139,7 +142,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         directory=directory,
         queue=queue,
         care=queue,
-        nodes=PostgresNodes(pool),
+        nodes=PostgresNodes(leases),
         timeline=PostgresTimeline(pool),
         verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
@@ -173,9 +176,18 @@ def _connections(
     pool = Pool(
         reactor,
         stores.database,
-        database.pool_size - WRITER_CONNECTIONS - LISTENING_CONNECTIONS,
+        database.pool_size - WRITER_CONNECTIONS - LISTENING_CONNECTIONS - NODES_CONNECTIONS,
         connect_timeout_seconds=database.connect_timeout,
         statement_timeout_seconds=database.statement_timeout,
+    )
+    leases = Pool(
+        reactor,
+        stores.database,
+        NODES_CONNECTIONS,
+        name="mtad lease",
+        connect_timeout_seconds=min(database.connect_timeout, STEP_SECONDS),
+        statement_timeout_seconds=min(database.statement_timeout, STEP_SECONDS),
+        wait_timeout_seconds=STEP_SECONDS,
     )
     writer = Writer(
         reactor,
@@ -185,4 +197,4 @@ def _connections(
         connect_timeout_seconds=database.connect_timeout,
         statement_timeout_seconds=database.statement_timeout,
     )
-    return pool, writer, PostgresWakeups(reactor, stores.database, journal)
+    return pool, leases, writer, PostgresWakeups(reactor, stores.database, journal)

@@ -33,8 +33,8 @@ from mtad.model.units import duration_text
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-# Two connections write, one listens, one answers everybody else.
-PoolSize = Annotated[int, Meta(ge=4, le=1000)]
+# Two connections write, one listens, one keeps the lease, one answers everybody else.
+PoolSize = Annotated[int, Meta(ge=5, le=1000)]
 # RFC 5321 §4.5.3.1.8: at least 100 recipients must be taken; a message's count is stored in 15 bits.
 Recipients = Annotated[int, Meta(ge=100, le=32_000)]
 SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]

@@ -320,11 +320,11 @@ class CountingPool(Pool):
         self.asked: list[int] = []
         self.queries = 0
 
-    async def query(self, sql: str, params: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    async def query(self, sql: str, params: tuple[object, ...] = (), **terms: float) -> list[tuple[object, ...]]:
         self.queries += 1
         if "join domains" in sql:
             self.asked.append(len(params[0]))
-        return await super().query(sql, params)
+        return await super().query(sql, params, **terms)
 
 
 class PostgresTest(TestCase):

@@ -196,6 +196,32 @@ class OutageTest(TestCase):
         self.assertEqual(await self.refused(), reason)
         self.assertEqual(self.gate.connections, made)
 
+    async def test_a_caller_may_have_less_patience_and_the_next_gets_a_fresh_connection(self) -> None:
+        pool = Pool(reactor, self.gate.parameters, 1, clock=self.clock)
+        self.addCleanup(lambda: started(pool.stop()))
+        await pool.start()
+        self.gate.silent = True
+        asks = (
+            lambda: pool.query("select 1", timeout_seconds=3),
+            lambda: pool.interact(lambda cursor: cursor.query("select 1"), timeout_seconds=3),
+        )
+        for ask in asks:
+            asking = started(ask())
+            self.clock.advance(2.9)
+            self.assertNoResult(asking)
+            self.clock.advance(0.1)
+            self.failureResultOf(asking, Unavailable)
+            self.gate.silent = False
+            made = self.gate.connections
+            self.assertEqual(await pool.query("select 1"), [(1,)])
+            self.assertEqual(self.gate.connections, made + 1)
+            self.gate.silent = True
+        patient = started(pool.query("select 1"))
+        self.clock.advance(3)
+        self.assertNoResult(patient)
+        self.clock.advance(32)
+        self.failureResultOf(patient, Unavailable)
+
     async def test_a_server_that_falls_silent_is_given_up(self) -> None:
         self.gate.silent = True
         asked = started(self.pool.query("select 1"))

@@ -29,6 +29,8 @@ Row = tuple[Any, ...]
 CHANNEL = "mtad_directory"
 BATCH_KEYS = 1000
 
+# A peer waits for the answer.
+_LOOKUP_SECONDS = 5.0
 _LOOKUP = """
 select asked.n, d.id, d.organisation, d.name, d.verified_at is not null,
        extract(epoch from d.claimed_at)::float8, d.catch_all, d.delivery,
@@ -119,7 +121,7 @@ class PostgresDirectory:
         """Ask the database, and remember what is made of the rows it answers with."""
         lookup = cache.begin([key])
         try:
-            rows = await self._pool.query(sql, question)
+            rows = await self._pool.query(sql, question, timeout_seconds=_LOOKUP_SECONDS)
         except BaseException:
             cache.abandon(lookup)
             raise
@@ -167,7 +169,8 @@ class PostgresDirectory:
         keys = [key for question in questions for key in _keys(question)]
         lookup = self._cache.begin(keys)
         try:
-            rows = await self._pool.query(_LOOKUP, tuple(map(list, zip(*questions, strict=True))))
+            asked = tuple(map(list, zip(*questions, strict=True)))
+            rows = await self._pool.query(_LOOKUP, asked, timeout_seconds=_LOOKUP_SECONDS)
         except BaseException:
             self._cache.abandon(lookup)
             raise

@@ -6,12 +6,13 @@ back, an hour after their last beat by the database's own clock.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from zope.interface import implementer
 
 from mtad.adapters.postgres import events
-from mtad.adapters.postgres.pool import Cursor, Pool
+from mtad.adapters.postgres.pool import Cursor, Pool, Values
 from mtad.interfaces import INodes
 from mtad.model.address import from_plain
 from mtad.model.errors import Unavailable
@@ -19,6 +20,8 @@ from mtad.model.event import Fact, freed_event
 from mtad.model.identity import SLOTS
 from mtad.model.job import TAKEOVERS_UNTIL_HELD, Node, Status
 
+# Between two beats of a lease of 10 s: what takes longer goes again, on another connection.
+STEP_SECONDS = 3.0
 _JOIN_LOCK = 0x6D746A6E
 _SLICE = 1_000
 
@@ -76,7 +79,7 @@ from mine where q.message = mine.message and q.n = mine.n
 
 @implementer(INodes)
 class PostgresNodes:
-    """Membership over a pool."""
+    """Membership over a pool, best one of its own: what else is asked must not keep a beat waiting."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -95,33 +98,33 @@ class PostgresNodes:
             await cursor.execute(_JOIN, (owner, name, slot, now))
             return Node(owner, slot, last_id)
 
-        return await self._pool.interact(work)
+        return await self._pool.interact(work, timeout_seconds=STEP_SECONDS)
 
     async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
         """See INodes."""
-        return bool(await self._pool.query(_BEAT, (msgspec.json.encode(stats).decode(), owner, last_id)))
+        return bool(await self._query(_BEAT, (msgspec.json.encode(stats).decode(), owner, last_id)))
 
     async def beats(self) -> dict[int, int]:
         """See INodes."""
-        return dict(await self._pool.query("select owner, beat from nodes"))
+        return dict(await self._query("select owner, beat from nodes"))
 
     async def take_over(self, owner: int, now: float) -> int:
         """See INodes."""
-        await self._pool.query(_DELETE, (owner,))
+        await self._query(_DELETE, (owner,))
         return await self._free(owner, now)
 
     async def free_orphans(self, now: float) -> int:
         """See INodes."""
-        return sum([await self._free(owner, now) for (owner,) in await self._pool.query(_ORPHANED)])
+        return sum([await self._free(owner, now) for (owner,) in await self._query(_ORPHANED)])
 
     async def leave(self, owner: int, now: float, last_id: int | None = None) -> int:
         """See INodes."""
         # Before its row goes, or others would count its rows as taken over.
         freed = await self._give_back(owner, now)
         if last_id is None:
-            await self._pool.query(_DELETE, (owner,))
+            await self._query(_DELETE, (owner,))
         else:
-            await self._pool.query(_GIVE_SLOT_BACK, (owner, last_id))
+            await self._query(_GIVE_SLOT_BACK, (owner, last_id))
         return freed + await self._give_back(owner, now)
 
     async def _free(self, owner: int, now: float) -> int:
@@ -134,15 +137,21 @@ class PostgresNodes:
             return len(rows)
 
         total = 0
-        while freed := await self._pool.interact(work):
+        while freed := await self._pool.interact(work, timeout_seconds=STEP_SECONDS):
             total += freed
         return total
 
     async def _give_back(self, owner: int, now: float) -> int:
         total = 0
-        while freed := await self._pool.interact(lambda cursor: cursor.execute(_GIVE_BACK, (owner, _SLICE, now))):
+        give_back = (owner, _SLICE, now)
+        while freed := await self._pool.interact(
+            lambda cursor: cursor.execute(_GIVE_BACK, give_back), timeout_seconds=STEP_SECONDS
+        ):
             total += freed
         return total
+
+    async def _query(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+        return await self._pool.query(sql, values, timeout_seconds=STEP_SECONDS)
 
 
 def _told(rows: Iterable[tuple[int, int, str, str]], now: float) -> Iterable[tuple[float, int, int, str, bytes]]:

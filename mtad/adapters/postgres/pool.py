@@ -88,7 +88,7 @@ class Cursor:
     """One connection, lent to one caller at a time.
 
     A statement that is cancelled, or not answered within `timeout_seconds`, closes the connection: whether it was
-    done is not known.
+    done is not known. Each borrower may set that anew.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Cursor:
     ) -> None:
         self._reactor = reactor
         self._clock = clock
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._connection = Connection(reactor, heard, ended)
 
     @property
@@ -140,7 +140,7 @@ class Cursor:
 
     async def _run(self, sql: str, values: Values) -> Any:
         return await self._answer(
-            lambda: self._connection.cursor().execute(sql, tuple(values) or None), self._timeout_seconds
+            lambda: self._connection.cursor().execute(sql, tuple(values) or None), self.timeout_seconds
         )
 
     async def _answer(self, ask: Callable[[], "Deferred[Any]"], timeout_seconds: float) -> Any:
@@ -220,24 +220,28 @@ class Pool:
         while self._idle:
             self._idle.pop().close()
 
-    async def query(self, sql: str, params: Values = ()) -> list[tuple[Any, ...]]:
+    async def query(
+        self, sql: str, params: Values = (), *, timeout_seconds: float | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run one statement in a transaction of its own, `%s` for each of `params`; return its rows.
 
-        Raises Unavailable when the server or a free connection cannot be had; psycopg2's error when the statement
-        or its data is at fault.
+        When it has no answer within `timeout_seconds`, if less than the pool's, its connection is dropped. Raises
+        Unavailable when the server or a free connection cannot be had; psycopg2's error when the statement or its data
+        is at fault.
         """
-        cursor = await self._take()
+        cursor = await self._take(timeout_seconds)
         try:
             return await cursor.query(sql, params)
         finally:
             self._give_back(cursor)
 
-    async def interact(self, work: Callable[[Cursor], Awaitable[T]]) -> T:
+    async def interact(self, work: Callable[[Cursor], Awaitable[T]], *, timeout_seconds: float | None = None) -> T:
         """Await `work(cursor)` in one transaction: committed when it returns, rolled back when it raises.
 
-        Raises as `query` does. Unavailable from the commit leaves open whether it happened.
+        `timeout_seconds`, as in `query`, is for each statement. Raises as `query` does. Unavailable from the commit
+        leaves open whether it happened.
         """
-        cursor = await self._take()
+        cursor = await self._take(timeout_seconds)
         try:
             await cursor.execute("begin")
             result = await work(cursor)
@@ -258,7 +262,7 @@ class Pool:
         except defer.TimeoutError as error:
             raise Unavailable("postgres", f"no answer within {_CHECK_SECONDS:g} s") from error
 
-    async def _take(self) -> Cursor:
+    async def _take(self, timeout_seconds: float | None) -> Cursor:
         if not self._running:
             raise Unavailable("postgres", "the connections are closed")
         try:
@@ -271,6 +275,8 @@ class Pool:
         except BaseException:
             self._turns.release()
             raise
+        longest_seconds = self._statement_timeout_seconds + _SILENCE_SECONDS
+        cursor.timeout_seconds = longest_seconds if timeout_seconds is None else min(timeout_seconds, longest_seconds)
         self._lent.add(cursor)
         return cursor
 
