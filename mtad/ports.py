@@ -170,7 +170,7 @@ def _make_mail_directory(settings: Settings) -> None:
 
 def _connections(
     settings: Settings, reactor: IReactor, stores: Stores, journal: Journal, random: Random
-) -> tuple[Pool, Writer, PostgresWakeups]:
+) -> tuple[Pool, Pool, Writer, PostgresWakeups]:
     """Return who shares the connections of a process: `database.pool_size` in all."""
     database = settings.database or Database()
     pool = Pool(
