@@ -11,7 +11,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     scheduling/    L1  when to try again
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, protocol, authentication, session, submission, routing, reception
-    outbound/      L3  flow out: queue, worker, delivery, local, session, bounce
+    outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
     web/           L4  health, ready, metrics
@@ -32,7 +32,8 @@ The journey of a message:
      7  stamp                                message/submission, trace, inbound/signing around verification/signing
      8  accept: one transaction, then 250    IQueue.accept
      9  hand over or claim                   outbound/queue, outbound/worker
-    10  deliver                              outbound/delivery, local, session around smtp/client
+    10  deliver: hosts, TLS, talk            outbound/delivery, local, remote around routing/exchangers, guard; client,
+                                             session around smtp/client
     11  when again                           scheduling/retry
     12  settle and report: one transaction   outbound/bounce, IQueue.settle
 

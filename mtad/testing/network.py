@@ -25,6 +25,9 @@ from mtad.model.errors import InvalidInput
 from mtad.testing.wire import BUFFER_OCTETS, Flow, MemoryTransport
 
 FIRST_PORT = 49152
+THIS_MACHINE = ("", "127.0.0.1", "::1", "localhost")
+"""Where a listener of every address is reached."""
+
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing is bound here
 
 AnyAddress = IPv4Address | IPv6Address | UNIXAddress
@@ -200,7 +203,7 @@ class MemoryNetwork:
 
     def _listener(self, where: HostPort | UnixPath) -> Factory | None:
         factory = self._listeners.get(where)
-        if factory is None and isinstance(where, HostPort):
+        if factory is None and isinstance(where, HostPort) and where.host in THIS_MACHINE:
             factory = self._listeners.get(HostPort("", where.port))
         return factory
 

@@ -4,13 +4,14 @@
     network.serve("127.0.0.1:24", server)
 
 The verb of a line picks the answer; `b"."` answers the end of data. An answer is octets, a list of them (one a turn,
-the last for good), a function of the session and the line, SILENCE or HANG_UP.
+the last for good), a function of the session and the line, SILENCE, HANG_UP or START_TLS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import cast
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ITLSTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -20,15 +21,18 @@ class Act(Enum):
 
     SILENCE = "say nothing"
     HANG_UP = "close the connection"
+    START_TLS = "say 220 and begin TLS"
 
 
 SILENCE = Act.SILENCE
 HANG_UP = Act.HANG_UP
+START_TLS = Act.START_TLS
 
 Word = bytes | Act
 Answer = Word | Sequence[Word] | Callable[["ScriptedSession", bytes], Word]
 
 OK = b"250 2.0.0 OK\r\n"
+GO_SECURE = b"220 2.0.0 Ready to start TLS\r\n"
 GO_AHEAD = b"354 Go ahead\r\n"
 
 
@@ -98,6 +102,10 @@ class ScriptedSession(Protocol):
         assert self.transport is not None
         if answer is HANG_UP:
             self.transport.loseConnection()
+        elif answer is START_TLS:
+            self._unread = b""
+            self.transport.write(GO_SECURE)
+            cast(ITLSTransport, self.transport).startTLS(self.server.tls_context)
         elif isinstance(answer, bytes):
             self.transport.write(answer)
 
@@ -107,6 +115,7 @@ class ScriptedServer(Factory):
 
     Unless the script says otherwise DATA is answered 354 and QUIT 221. In LMTP (after LHLO) the end of data is
     answered once for each accepted recipient, as RFC 2033 §4.2 asks. Answers may be changed while it runs.
+    `tls_context` is what START_TLS begins with; in memory any will do.
     """
 
     noisy = False
@@ -115,6 +124,7 @@ class ScriptedServer(Factory):
         self.script: dict[bytes, Answer] = {b"": greeting, b"DATA": GO_AHEAD, b"QUIT": b"221 2.0.0 Bye\r\n"}
         self.script.update(script or {})
         self.default = default
+        self.tls_context: object = None
         self.sessions: list[ScriptedSession] = []
         self._turns: dict[bytes, int] = {}
 

@@ -169,6 +169,15 @@ class NetworkContract:
         self.assertEqual(near.transport.getPeer(), far.transport.getHost())
         self.assertEqual(far.transport.getPeer().host, "127.0.0.1")
 
+    async def test_a_dial_can_come_from_an_address_of_ones_own(self) -> None:
+        factory = Talkers()
+        port = self.network.listen("127.0.0.1:0", factory)
+        self.on_end(port)
+        accepted = factory.next()
+        near: Any = await self.network.dial(f"127.0.0.1:{port.getHost().port}", Talkers(), 5.0, "127.0.0.2")
+        self.assertEqual(near.transport.getHost().host, "127.0.0.2")
+        self.assertEqual((await accepted).transport.getPeer().host, "127.0.0.2")
+
     async def test_closing_flushes_and_ends_both(self) -> None:
         near, far = await self.pair()
         near.transport.write(b"bye")
@@ -427,6 +436,9 @@ class SocketNetworkTest(NetworkContract, TestCase):
 
     async def test_a_name_that_is_none_is_a_connect_error(self) -> None:
         await self.assert_fails(self.network.dial("name.invalid:25", Talkers(), 5.0), error.ConnectError)
+
+    async def test_a_source_that_is_none_of_ours_is_a_connect_error(self) -> None:
+        await self.assert_fails(self.network.dial("127.0.0.1:9", Talkers(), 5.0, "192.0.2.1"), error.ConnectError)
 
     async def test_no_address_of_ours_is_invalid_input(self) -> None:
         wrong = self.assertRaises(InvalidInput, self.network.listen, "192.0.2.1:0", Talkers())

@@ -6,7 +6,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet import reactor as real_reactor  # noqa: TID251 - the real one is what is tested
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, ISSLTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.python.failure import Failure
@@ -18,6 +18,7 @@ from mtad.adapters.network import SocketNetwork
 from mtad.adapters.tls import ServerContext, TlsContexts
 from mtad.interfaces import INetwork, ITlsContexts
 from mtad.model.errors import InvalidInput
+from mtad.model.next_hop import TlsLevel
 from mtad.testing.network import MemoryNetwork
 from mtad.testing.tls import MemoryTls
 from tests.contract.certificates import NAME, write_certificate
@@ -96,6 +97,12 @@ class TlsContract:
     async def test_without_a_certificate_there_is_no_context(self) -> None:
         self.assertIsNone(self.without.server())
 
+    async def test_a_client_has_a_context_for_every_level_and_host(self) -> None:
+        for contexts in (self.with_certificate, self.without):
+            for level in (TlsLevel.MAY, TlsLevel.ENCRYPT, TlsLevel.VERIFY):
+                creator = contexts.client(level, NAME)
+                self.assertTrue(IOpenSSLClientConnectionCreator.providedBy(creator))
+
     async def test_the_context_is_always_the_same(self) -> None:
         self.assertIsNotNone(self.with_certificate.server())
         self.assertIs(self.with_certificate.server(), self.with_certificate.server())
@@ -155,10 +162,10 @@ class TlsContextsTest(TlsContract, TestCase):
 class Handshake:
     """A handshake in memory: what a client that insists on something gets from a server."""
 
-    def __init__(self, server: ServerContext, client: SSL.Context) -> None:
+    def __init__(self, server: ServerContext, client: SSL.Context | SSL.Connection) -> None:
         self.server = server.serverConnectionForTLS(None)
         self.server.set_accept_state()
-        self.client = SSL.Connection(client, None)
+        self.client = SSL.Connection(client, None) if isinstance(client, SSL.Context) else client
         self.client.set_connect_state()
 
     def run(self) -> None:
@@ -180,6 +187,31 @@ class Handshake:
             other.bio_write(this.bio_read(65536))
         except SSL.WantReadError:
             pass
+
+
+class ClientTest(SynchronousTestCase):
+    """What a client that does not verify agrees to; tests/contract/test_tls_delivery.py has those that do."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.server = TlsContexts(*write_certificate(directory)).server()
+
+    def shake_hands(self, level: TlsLevel, host: str) -> SSL.Connection:
+        """Return the server's end after a handshake."""
+        handshake = Handshake(self.server, TlsContexts().client(level, host).clientConnectionForTLS(None))
+        handshake.run()
+        return handshake.server
+
+    def test_any_certificate_will_do(self) -> None:
+        for level in (TlsLevel.MAY, TlsLevel.ENCRYPT):
+            server = self.shake_hands(level, "mx.other.example")
+            self.assertEqual(server.get_servername(), b"mx.other.example")
+            self.assertEqual(server.get_protocol_version_name(), "TLSv1.3")
+
+    def test_an_address_is_no_server_name(self) -> None:
+        for host in ("192.0.2.1", "2001:db8::1", "[192.0.2.1]", "/run/smtp", "mx.b\xfccher.example"):
+            self.assertIsNone(self.shake_hands(TlsLevel.MAY, host).get_servername(), host)
 
 
 class StrictnessTest(SynchronousTestCase):

@@ -12,6 +12,7 @@ from mtad.model.address import Address
 from mtad.model.endpoint import HostPort
 from mtad.model.errors import InvalidInput
 from mtad.model.journal import Level
+from mtad.model.next_hop import TlsLevel
 
 
 class ConfigTest(SynchronousTestCase):
@@ -183,6 +184,30 @@ logging: {format: text, levels: {mtad.smtp: debug}}
         for text in ("127.0.0.1", "127.0.0.1:0", ":53", "localhost:53", "::1:53", "[::1]", "/run/dns", "", 53):
             self.assertRaises(ValueError, config.NameServer.parse, text)
 
+    def test_a_relay(self) -> None:
+        found = self.load(
+            "delivery: {relay: {addr: 'smtp.example.net:587', username: u, password: 'p', tls: verify}, port: 2525,"
+            " source_addresses: ['192.0.2.1', '2001:DB8::1'], allow_private: true}"
+        ).delivery
+        assert found.relay is not None
+        self.assertEqual((found.relay.addr, found.relay.tls), ("smtp.example.net:587", TlsLevel.VERIFY))
+        self.assertEqual(found.source_addresses, ("192.0.2.1", "2001:db8::1"))
+        self.assertEqual((found.port, found.allow_private), (2525, True))
+        self.assertIsNone(self.load("delivery: {port: 25}").delivery.relay)
+
+    def test_a_relay_that_cannot_be(self) -> None:
+        relay = "delivery: {relay: {addr: '/run/smtp', %s}}"
+        for keys, said in {
+            "username: u": "username: expected password or password_file beside it",
+            "password: 'p'": "password: expected username beside it",
+            "password_file: p": "password_file: expected username beside it",
+            "username: u, password: 'p', password_file: p": "password_file: expected only one of password and",
+            "tls: verify": "tls: expected none, since addr is a unix socket",
+            "tls: maybe": "tls: expected one of none, may, encrypt, verify, got 'maybe'",
+        }.items():
+            self.assertIn(f"config.yaml:1: delivery.relay.{said}", self.refusal(relay % keys))
+        self.assertIn("expected an IP address", self.refusal("delivery: {source_addresses: [localhost]}"))
+
 
 class UnknownKeysTest(ConfigTest):
     def test_says_the_line_and_the_closest_key(self) -> None:
@@ -337,11 +362,15 @@ class SecretsTest(ConfigTest):
     def test_read_from_a_file(self) -> None:
         for content in (b"geheim", b"geheim\n", b"geheim\r\n"):
             path = self.password_file(content)
-            found = self.load(f"database: {{password_file: {path}}}\nredis: {{password_file: {path}}}\n")
+            relay = f"{{addr: 'smtp.example.net:587', username: u, password_file: {path}}}"
+            found = self.load(
+                f"database: {{password_file: {path}}}\nredis: {{password_file: {path}}}\ndelivery: {{relay: {relay}}}\n"
+            )
             assert found.database is not None
             assert found.redis is not None
             self.assertEqual(found.database.password, config.Secret("geheim"))
             self.assertEqual(found.redis.password, config.Secret("geheim"))
+            self.assertEqual(found.delivery.relay.password, config.Secret("geheim"))
 
     def test_file_that_cannot_be_one(self) -> None:
         for content in (b"", b"\n", b"a\nb", b"\xff", b"a\0b", b"x" * 5000):

@@ -75,6 +75,23 @@ class JournalTest(SynchronousTestCase):
         self.assertEqual(self.value("smtp_messages_rejected_total", stage="other", reason="other"), 100)
         self.assertEqual(len(self.journal.exposition().splitlines()), size + 1)
 
+    def test_as_many_domains_as_allowed_have_series_of_their_own(self) -> None:
+        journal = self.journal = Journal(lambda *_: None, max_domains=2)
+        for domain in ("a.example", "b.example", "c.example", "a.example", "d.example"):
+            journal.record("delivery.attempted", id="1", domain=domain, type="remote", seconds=2.0, sent=1)
+        counts = {
+            domain: self.value("smtp_delivery_duration_seconds_count", domain=domain, type="remote")
+            for domain in ("a.example", "b.example", "c.example", "other")
+        }
+        self.assertEqual(counts, {"a.example": 2, "b.example": 1, "c.example": None, "other": 2})
+        self.assertEqual(self.value("smtp_messages_sent_total", type="remote"), 5)
+
+    def test_without_room_for_domains_all_are_others(self) -> None:
+        journal = self.journal = Journal(lambda *_: None, max_domains=0)
+        journal.record("delivery.attempted", id="1", domain="a.example", type="smtp", seconds=2.0, sent=0)
+        self.assertEqual(self.value("smtp_delivery_duration_seconds_count", domain="other", type="smtp"), 1)
+        self.assertEqual(self.value("smtp_messages_sent_total", type="smtp"), 0)
+
     def test_every_metric_is_exposed_with_help_from_the_start(self) -> None:
         exposition = self.journal.exposition().decode()
         for metric in METRICS.values():

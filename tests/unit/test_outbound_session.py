@@ -1,6 +1,7 @@
 """mtad.outbound.session, .pool and .client: deliveries over memory connections, and everything that can end them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred as Pending
 from twisted.internet.protocol import Factory
@@ -8,18 +9,27 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
-from mtad.model.next_hop import Dialect, NextHop
+from mtad.model.next_hop import Credentials, Dialect, NextHop, TlsLevel
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
-from mtad.outbound.client import MailClient
+from mtad.outbound.client import CLEAR_SECONDS, MailClient
 from mtad.outbound.session import BLOCK_OCTETS
-from mtad.smtp.timeouts import BLOCK_SECONDS, DATA_SECONDS, END_SECONDS, GREETING_SECONDS, MAIL_SECONDS
+from mtad.smtp.timeouts import (
+    BLOCK_SECONDS,
+    DATA_SECONDS,
+    END_SECONDS,
+    GREETING_SECONDS,
+    MAIL_SECONDS,
+    RCPT_SECONDS,
+    transaction_seconds,
+)
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
-from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer
+from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer, ScriptedSession
 from mtad.testing.tls import MemoryTls
 
 ADDR = "127.0.0.1:24"
 STORE = NextHop(host=ADDR, address=ADDR, dialect=Dialect.LMTP)
+SMTP = NextHop(host="mx.remote.example", address=ADDR, tls=TlsLevel.MAY)
 HERE = Remote(ADDR, ADDR, CLEAR)
 ANN = Address("ann", "outside.example")
 ALICE = Address("alice", "acme.example")
@@ -350,6 +360,92 @@ class TroubleTest(LmtpCase):
     def test_a_greeting_and_a_goodbye_in_one_breath(self) -> None:
         self.serve(greeting=b"220 hi\r\n250 hi\r\n421 bye\r\n")
         self.deferred(self.deliver(), Scope.HOST)
+
+
+class LimitTest(LmtpCase):
+    """A server that is always just in time."""
+
+    def test_the_opening_as_a_whole_is_bounded(self) -> None:
+        offers = b"250-hi\r\n250 STARTTLS\r\n"
+        server = self.serve({b"EHLO": SILENCE, b"HELO": SILENCE}, SILENCE)
+        delivery = Pending.fromCoroutine(self.client.deliver(SMTP, ANN, [ALICE], SMALL))
+        self.turn()
+        for word in (b"220 hi\r\n", b"502 what\r\n", offers):
+            self.turn(GREETING_SECONDS - 1)
+            if not server.sessions[0].closed:
+                server.sessions[0].transport.write(word)
+            self.turn()
+        self.assertIn("took longer", self.deferred(self.successResultOf(delivery), Scope.HOST, count=1))
+        self.assertEqual(server.lines, [b"EHLO mx.acme.example", b"HELO mx.acme.example"])
+
+    def test_a_transaction_as_a_whole_is_bounded(self) -> None:
+        server = self.serve({b"RCPT": SILENCE})
+        recipients = [Address(f"u{n}", "acme.example") for n in range(100)]
+        delivery = self.begin(*recipients)
+        began_at = self.clock.seconds()
+        while not delivery.called:
+            self.turn(RCPT_SECONDS - 1)
+            if not server.sessions[0].closed:
+                server.sessions[0].transport.write(b"250 ok\r\n")
+                self.turn()
+        self.assertLessEqual(self.clock.seconds() - began_at, transaction_seconds(len(SMALL)) + RCPT_SECONDS)
+        self.assertIn("took longer", self.deferred(self.successResultOf(delivery), Scope.HOST, count=100))
+
+
+class ClearTest(LmtpCase):
+    """Where TLS may be done without."""
+
+    def begin_badly(self) -> ScriptedServer:
+        """Serve TLS that cannot be begun."""
+
+        def broken(session: ScriptedSession, _: bytes) -> Answer:
+            session.transport.write(b"220 go\r\n")
+            session.transport.loseConnection()
+            return SILENCE
+
+        offer = b"250-hi\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n"
+        return self.serve({b"EHLO": offer, b"STARTTLS": broken})
+
+    def send(self, hop: NextHop) -> Outcome:
+        delivery = Pending.fromCoroutine(self.client.deliver(hop, ANN, [ALICE], SMALL))
+        self.turn()
+        (outcome,) = self.successResultOf(delivery)
+        return outcome
+
+    def test_the_server_is_spoken_to_in_clear(self) -> None:
+        server = self.begin_badly()
+        remote = Remote("mx.remote.example", ADDR, CLEAR)
+        self.assertEqual(self.send(SMTP), Delivered("250 2.0.0 OK", remote=remote))
+        self.assertEqual(len(server.sessions), 2)
+        (facts,) = self.journal.of("delivery.tls_failed")
+        self.assertIn("while TLS was to begin", facts["reason"])
+
+    def test_one_that_only_hangs_up_on_the_word_is_too(self) -> None:
+        self.serve({b"EHLO": b"250-hi\r\n250 STARTTLS\r\n", b"STARTTLS": HANG_UP})
+        self.assertIsInstance(self.send(SMTP), Delivered)
+
+    def test_it_is_remembered_for_an_hour(self) -> None:
+        server = self.begin_badly()
+        for seconds, asked in ((0, 1), (CLEAR_SECONDS - 60, 1), (60, 2)):
+            self.turn(seconds)
+            self.send(SMTP)
+            self.turn(20)
+            self.assertEqual(server.lines.count(b"STARTTLS"), asked)
+
+    def test_where_it_is_needed_nothing_is_sent(self) -> None:
+        for level in (TlsLevel.ENCRYPT, TlsLevel.VERIFY):
+            self.setUp()
+            server = self.begin_badly()
+            outcome = self.send(replace(SMTP, tls=level))
+            assert isinstance(outcome, Deferred), outcome
+            self.assertEqual(len(server.sessions), 1)
+
+    def test_a_password_is_not_sent_in_clear_after_others_have_been(self) -> None:
+        server = self.begin_badly()
+        self.send(SMTP)
+        outcome = self.send(replace(SMTP, credentials=Credentials("ann", "sesame")))
+        assert isinstance(outcome, Deferred), outcome
+        self.assertFalse([line for line in server.lines if line.startswith(b"AUTH")])
 
 
 class KeptTest(LmtpCase):
