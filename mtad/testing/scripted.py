@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, ITLSTransport
+from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, ITLSTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -105,7 +105,9 @@ class ScriptedSession(Protocol):
         elif answer is START_TLS:
             self._unread = b""
             self.transport.write(GO_SECURE)
-            cast(ITLSTransport, self.transport).startTLS(self.server.tls_context)
+            # A memory transport takes None as well.
+            context = cast(IOpenSSLServerConnectionCreator, self.server.tls_context)
+            cast(ITLSTransport, self.transport).startTLS(context)
         elif isinstance(answer, bytes):
             self.transport.write(answer)
 
@@ -124,7 +126,7 @@ class ScriptedServer(Factory):
         self.script: dict[bytes, Answer] = {b"": greeting, b"DATA": GO_AHEAD, b"QUIT": b"221 2.0.0 Bye\r\n"}
         self.script.update(script or {})
         self.default = default
-        self.tls_context: object = None
+        self.tls_context: IOpenSSLServerConnectionCreator | None = None
         self.sessions: list[ScriptedSession] = []
         self._turns: dict[bytes, int] = {}
 
