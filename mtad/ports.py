@@ -29,6 +29,7 @@ from mtad.adapters.resolver.servers import system_servers
 from mtad.adapters.resolver.stub import Servers, StubResolver
 from mtad.adapters.tls import TlsContexts
 from mtad.config import Database, Maildir, Settings
+from mtad.config import Redis as RedisSettings
 from mtad.interfaces import Ports
 from mtad.model.errors import InvalidInput
 
@@ -60,33 +61,33 @@ class Stores:
 def open_stores(settings: Settings, say: Callable[[str], None]) -> Stores:
     """Start what is embedded and bring the schema up to date, blocking; `say` hears of slow steps.
 
-    Raises InvalidInput or Unavailable with one line for people.
+    A database of the operator's comes first: when it refuses, nothing was started. Raises InvalidInput or Unavailable
+    with one line for people.
     """
-    embedded = start(settings.server.state_dir, say) if settings.database is None or settings.redis is None else None
-    stores = Stores(_database(settings, embedded), _redis(settings, embedded), embedded)
+    configured = settings.database
+    if configured is not None:
+        database = configured.parameters()
+        (migrate if configured.migrate == "at_start" else check)(database)
+        return Stores(database, *_redis(settings, say))
+    embedded = start(settings.server.state_dir, say, redis=settings.redis is None)
     try:
-        if settings.database is None or settings.database.migrate == "at_start":
-            migrate(stores.database)
-        else:
-            check(stores.database)
+        migrate(embedded.database)
     except BaseException:
-        stores.close()
+        embedded.close()
         raise
-    return stores
+    redis = _configured_redis(settings.redis) if settings.redis else RedisServer(embedded.redis_socket)
+    return Stores(dict(embedded.database), redis, embedded)
 
 
-def _database(settings: Settings, embedded: EmbeddedStores | None) -> Mapping[str, str | int]:
-    if settings.database is not None:
-        return settings.database.parameters()
-    assert embedded is not None
-    return dict(embedded.database)
+def _redis(settings: Settings, say: Callable[[str], None]) -> tuple[RedisServer, EmbeddedStores | None]:
+    """Return where Redis is when the database is the operator's, and what was started for it."""
+    if settings.redis:
+        return _configured_redis(settings.redis), None
+    embedded = start(settings.server.state_dir, say, database=False)
+    return RedisServer(embedded.redis_socket), embedded
 
 
-def _redis(settings: Settings, embedded: EmbeddedStores | None) -> RedisServer:
-    configured = settings.redis
-    if configured is None:
-        assert embedded is not None
-        return RedisServer(embedded.redis_socket)
+def _configured_redis(configured: RedisSettings) -> RedisServer:
     return RedisServer(
         addr=configured.addr,
         username=configured.username,

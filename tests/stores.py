@@ -12,7 +12,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from mtad.adapters.postgres import embedded
 from mtad.adapters.postgres.locks import open_lock, take_alone
 from mtad.adapters.postgres.migrate import migrate, shipped
-from mtad.adapters.postgres.place import control_directory
+from mtad.adapters.postgres.place import Store, control_directory
 
 # Any number that nobody else uses: one template is made at a time.
 _TEMPLATE_LOCK = 7_205_759
@@ -44,14 +44,17 @@ def redis_address() -> str:
     return os.environ.get("MTAD_TEST_REDIS") or _stores().redis_socket
 
 
-def wait_stopped(state_dir: Path, patience_seconds: float = 60.0) -> bool:
-    """Return once no guardian is left, and so no server; False if one stays longer than that."""
-    lock = open_lock(control_directory(state_dir) / "guardian.lock")
-    waiting = threading.Thread(target=take_alone, args=(lock,), daemon=True)
-    waiting.start()
-    waiting.join(patience_seconds)
-    os.close(lock)
-    return not waiting.is_alive()
+def wait_stopped(state_dir: Path, patience_seconds: float = 60.0, stores: Iterable[Store] = tuple(Store)) -> bool:
+    """Return once none of the stores has a guardian, and so none runs; False if one stays longer than that."""
+    locks = [open_lock(store.guardian_lock(control_directory(state_dir))) for store in stores]
+    waiting = [threading.Thread(target=take_alone, args=(lock,), daemon=True) for lock in locks]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join(patience_seconds)
+    for lock in locks:
+        os.close(lock)
+    return not any(thread.is_alive() for thread in waiting)
 
 
 @cache

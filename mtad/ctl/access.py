@@ -90,7 +90,7 @@ def _database(settings: Settings) -> Iterator[Parameters]:
     if settings.database is not None:
         yield settings.database.parameters()
         return
-    stores = embedded.start(settings.server.state_dir, lambda line: click.echo(line, err=True))
+    stores = embedded.start(settings.server.state_dir, lambda line: click.echo(line, err=True), redis=False)
     try:
         yield stores.database
     finally:

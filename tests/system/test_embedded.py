@@ -21,12 +21,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.adapters.postgres import embedded
 from mtad.adapters.postgres.accounts import Account, may_enter
 from mtad.adapters.postgres.embedded import EmbeddedStores
-from mtad.adapters.postgres.place import read_connection
+from mtad.adapters.postgres.place import Store, read_connection
 from mtad.model.errors import Unavailable
 from tests.stores import wait_stopped
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
+LOGS = ("postgresql-guardian", "valkey-guardian", "postgresql", "valkey")
 
 # A user in a process of its own. It leaves a child behind that inherits all that can be inherited by an executed
 # program, forks as twistd does when it becomes a daemon, and stays until it is killed.
@@ -47,13 +48,14 @@ def quiet(line: str) -> None:
     """Hear nothing."""
 
 
-def servers_of(state_dir: Path) -> list[int]:
-    """Return the processes that work in the state directory: PostgreSQL with its children, and Valkey."""
-    found = []
+def servers_of(state_dir: Path) -> dict[int, Path]:
+    """Return the processes that work in the state directory, and where: PostgreSQL with its children, and Valkey."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (process / "cwd").readlink().is_relative_to(state_dir):
-                found.append(int(process.name))
+            directory = (process / "cwd").readlink()
+            if directory.is_relative_to(state_dir):
+                found[int(process.name)] = directory
     return found
 
 
@@ -92,7 +94,7 @@ class EmbeddedTest(SynchronousTestCase):
         self.logged: dict[str, int] = {}
         self.addCleanup(self.leave)
         self.state_dir = used_before()
-        self.logged = {name: len(self.log(name)) for name in ("guardian", "postgresql", "valkey")}
+        self.logged = {name: len(self.log(name)) for name in LOGS}
 
     def start_afresh(self) -> None:
         """Have a state directory that is yet to be made."""
@@ -108,9 +110,14 @@ class EmbeddedTest(SynchronousTestCase):
         if self.state_dir.exists():
             self.await_stop()
 
-    def start(self) -> EmbeddedStores:
-        self.users.append(embedded.start(self.state_dir, quiet))
+    def start(self, **wanted: bool) -> EmbeddedStores:
+        self.users.append(embedded.start(self.state_dir, quiet, **wanted))
         return self.users[-1]
+
+    def working(self) -> list[str]:
+        """Return the servers that run, by the names of their data directories."""
+        directories = {"postgresql-18": "postgresql", "valkey": "valkey"}
+        return sorted({directories[directory.name] for directory in servers_of(self.state_dir).values()})
 
     def stop(self) -> None:
         self.users.pop().close()
@@ -186,7 +193,7 @@ class LifeTest(EmbeddedTest):
         self.remember(first, "kept")
         self.stop()
         self.await_stop()
-        self.assertEqual(servers_of(self.state_dir), [])
+        self.assertEqual(self.working(), [])
         second = self.start()
         self.assertEqual(self.remembered(second), ["kept"])
         self.assertEqual(second.database, first.database)
@@ -198,15 +205,15 @@ class LifeTest(EmbeddedTest):
             words.append(word)
             self.stop()
         self.assertEqual(self.remembered(self.start()), words)
-        self.assertLessEqual(len(guardians_of(self.state_dir)), 1)
+        self.assertLessEqual(len(guardians_of(self.state_dir)), 2)
 
     def test_users_start_at_once_where_there_is_nothing(self) -> None:
         self.start_afresh()
         users = [self.process() for _ in range(3)]
         killed = [self.pids(user)[0] for user in users]
-        self.assertEqual(self.log("guardian").count("creating"), 1)
+        self.assertEqual(self.log("postgresql-guardian").count("creating"), 1)
         self.assertEqual(self.log("postgresql").count("starting PostgreSQL"), 1)
-        self.assertEqual(len(guardians_of(self.state_dir)), 1)
+        self.assertEqual(len(guardians_of(self.state_dir)), 2)
         stays = self.start()
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
@@ -224,15 +231,39 @@ class LifeTest(EmbeddedTest):
         self.addCleanup(self.leave)
 
 
+class WantedTest(EmbeddedTest):
+    def test_only_what_is_wanted_is_made(self) -> None:
+        self.start_afresh()
+        self.start(database=False)
+        self.assertEqual(self.working(), ["valkey"])
+        self.assertFalse((self.state_dir / "embedded" / "postgresql-18").exists())
+        self.remember(self.start(redis=False), "made later")
+        self.assertEqual(self.working(), ["postgresql", "valkey"])
+        self.assertEqual(self.remembered(self.start()), ["made later"])
+
+    def test_each_store_runs_as_long_as_somebody_wants_it(self) -> None:
+        database, redis = self.start(redis=False), self.start(database=False)
+        self.assertEqual(self.working(), ["postgresql", "valkey"])
+        self.users.remove(database)
+        database.close()
+        wait_stopped(self.state_dir, stores=[Store.POSTGRES])
+        self.assertEqual(self.working(), ["valkey"])
+        self.users.remove(redis)
+        both = self.start()
+        redis.close()
+        self.remember(both, "both")
+        self.assertEqual(self.working(), ["postgresql", "valkey"])
+
+
 class KillTest(EmbeddedTest):
     def test_a_killed_user_leaves_nothing(self) -> None:
         user = self.process()
         pid, child = self.pids(user)
-        self.assertNotEqual(servers_of(self.state_dir), [])
+        self.assertNotEqual(self.working(), [])
         os.kill(pid, signal.SIGKILL)
         self.await_stop()
         os.kill(child, 0)  # lives, and has no part in the lock
-        self.assertEqual(servers_of(self.state_dir), [])
+        self.assertEqual(self.working(), [])
         self.assertIn("database system is shut down", self.log("postgresql"))
         self.assertIn("bye bye", self.log("valkey"))
         self.start()
@@ -251,19 +282,19 @@ class KillTest(EmbeddedTest):
         stores = self.start()
         self.remember(stores, "before")
         before = servers_of(self.state_dir)
-        (guardian,) = guardians_of(self.state_dir)
-        os.kill(guardian, signal.SIGKILL)
+        for guardian in guardians_of(self.state_dir):
+            os.kill(guardian, signal.SIGKILL)
         self.await_stop()
         self.assertEqual(self.remembered(self.start()), ["before"])
         self.assertTrue(set(before) & set(servers_of(self.state_dir)), "the servers were started anew")
         self.leave()
-        self.assertEqual(servers_of(self.state_dir), [])
+        self.assertEqual(self.working(), [])
         self.assertIn("database system is shut down", self.log("postgresql"))
 
     def test_all_killed_and_their_numbers_given_to_others(self) -> None:
         stores = self.start()
         self.remember(stores, "survives")
-        for pid in guardians_of(self.state_dir) + servers_of(self.state_dir):
+        for pid in [*guardians_of(self.state_dir), *servers_of(self.state_dir)]:
             os.kill(pid, signal.SIGKILL)
         self.stop()
         data = self.state_dir / "embedded" / "postgresql-18"
@@ -282,7 +313,7 @@ class KillTest(EmbeddedTest):
         self.assertIn("PostgreSQL: does not stay up", str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
         self.await_stop()
-        self.assertEqual(servers_of(self.state_dir), [])
+        self.assertEqual(self.working(), [])
 
 
 @skipUnless(os.geteuid() == 0, "only root has to run the stores as somebody else")

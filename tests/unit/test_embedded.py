@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import rmtree
 
@@ -117,6 +118,11 @@ class SettleTest(DirectoryTest):
             (self.control / "connection.json").write_text(text)
             with self.assertRaisesRegex(InvalidInput, "connection.json: expected how to connect"):
                 read_connection(self.control)
+
+    def test_whichever_store_is_first_decides_for_both(self) -> None:
+        with ThreadPoolExecutor(4) as guardians:
+            places = list(guardians.map(self.settle, ("a", "b", "c", "d")))
+        self.assertEqual(len({place.password for place in places}), 1)
 
     def test_where_sockets_fit(self) -> None:
         self.assertTrue(fits_sockets(Path("/" + "a" * 92)))

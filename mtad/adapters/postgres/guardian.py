@@ -1,17 +1,17 @@
-"""The guardian: a process that runs the embedded stores as long as somebody uses them, and then stops them (DESIGN D5).
+"""The guardian: a process that runs one embedded store as long as somebody uses it, and then stops it (DESIGN D5).
 
-    python -m mtad.adapters.postgres.guardian STATE_DIR DESCRIPTOR
+    python -m mtad.adapters.postgres.guardian STATE_DIR STORE DESCRIPTOR
 
-A user starts it (`embedded.start`) and hands it guardian.lock, already locked, as DESCRIPTOR. It leaves that user's
-session, so whatever ends the user does not end it. It alone starts and stops the servers.
+A user starts it (`embedded.start`) and hands it the guardian's lock, already locked, as DESCRIPTOR. It leaves that
+user's session, so whatever ends the user does not end it. It alone starts and stops the server.
 
-It holds nothing on embedded.lock while there are users: a thread waits for the exclusive lock, which the kernel grants
-when the last user closed its shared one or died. Then it stops the servers, gives up guardian.lock, and only then, by
-ending, embedded.lock. So a user who comes while it stops waits for a shared lock until all is stopped; and whoever has
-a shared lock and finds guardian.lock taken has a guardian that will not stop for want of users.
+It holds nothing on the users' lock while there are users: a thread waits for the exclusive lock, which the kernel
+grants when the last user closed its shared one or died. Then it stops the server, gives up the guardian's lock, and
+only then, by ending, the users'. So a user who comes while it stops waits for a shared lock until all is stopped; and
+whoever has a shared lock and finds the guardian's lock taken has a guardian that will not stop for want of users.
 
-A server that ends although there are users is started again; when it does not stay up the guardian stops the other
-one and ends, and the next user gets to read why. Signals that end other programs are ignored, so that at a shutdown of
+A server that ends although there are users is started again; when it does not stay up the guardian ends, and the next
+user gets to read why. Signals that end other programs are ignored, so that at a shutdown of
 the machine the users end first. It imports little and does nothing with the data.
 """
 
@@ -26,10 +26,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from mtad.adapters.postgres import servers
+from mtad.adapters.postgres.accounts import own
 from mtad.adapters.postgres.binaries import lent_to
 from mtad.adapters.postgres.kept import Kept
 from mtad.adapters.postgres.locks import open_lock, take_alone
-from mtad.adapters.postgres.place import control_directory, settle
+from mtad.adapters.postgres.place import Place, Store, control_directory, settle
 from mtad.adapters.postgres.servers import Server
 from mtad.model.errors import MtadError
 
@@ -100,36 +101,33 @@ class Guardian:
 
 
 def main() -> None:
-    """Run as the guardian of the state directory named on the command line."""
-    state_dir, guardian_lock = Path(sys.argv[1]), int(sys.argv[2])
+    """Run as the guardian of the store, in the state directory, that the command line names."""
+    state_dir, store, guardian_lock = Path(sys.argv[1]), Store(sys.argv[2]), int(sys.argv[3])
     if os.fork():
         os._exit(0)
     os.set_inheritable(guardian_lock, False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+        # Caught, not ignored: what is ignored stays so in the servers, which then miss a signal in their first moment.
+        signal.signal(number, lambda *_: None)
     os.chdir("/")
     os.umask(0o077)
-    report = _reporter(control_directory(state_dir))
+    report = _reporter(control_directory(state_dir), store)
     try:
-        _guard(state_dir, report)
+        _guard(state_dir, store, report)
     except (MtadError, OSError) as error:
         report(f"{FAILED}{error}")
         sys.exit(1)
     finally:
-        # Before embedded.lock, which goes with the process: the order matters, see above.
+        # Before the users' lock, which goes with the process: the order matters, see above.
         os.close(guardian_lock)
 
 
-def _guard(state_dir: Path, report: Report) -> None:
-    """Make what lacks, then keep the servers up until the users are gone."""
+def _guard(state_dir: Path, store: Store, report: Report) -> None:
+    """Make what lacks, then keep the server up until the users are gone."""
     place = settle(state_dir, lambda: secrets.token_hex(24), report)
-    binaries = lent_to(place.account)
-    servers.write_access_file(place)
-    if not place.postgres_data.exists():
-        report(f"creating the embedded database in {place.postgres_data}")
-        servers.create_database(place, binaries)
-    guardian = Guardian([servers.postgres(place, binaries), servers.valkey(place, binaries)], report)
-    users_lock = open_lock(state_dir / "embedded.lock")
+    prepared = _postgres(place, report) if store is Store.POSTGRES else _valkey(place)
+    guardian = Guardian([prepared], report)
+    users_lock = open_lock(store.users_lock(state_dir))
 
     def await_users() -> None:
         take_alone(users_lock)
@@ -139,17 +137,30 @@ def _guard(state_dir: Path, report: Report) -> None:
     guardian.run()
 
 
-def _reporter(control: Path) -> Report:
-    """Return what writes to guardian.log and, as long as it listens, to whoever started the guardian.
+def _postgres(place: Place, report: Report) -> Server:
+    binaries = lent_to(place.account)
+    servers.write_access_file(place)
+    if not place.postgres_data.exists():
+        report(f"creating the embedded database in {place.postgres_data}")
+        servers.create_database(place, binaries)
+    return servers.postgres(place, binaries)
+
+
+def _valkey(place: Place) -> Server:
+    own(place.valkey_data, place.account)
+    return servers.valkey(place, lent_to(place.account))
+
+
+def _reporter(control: Path, store: Store) -> Report:
+    """Return what writes to the guardian's log and, as long as it listens, to whoever started the guardian.
 
     Standard error becomes the log, so that a surprise is found there. Logs that grew long are begun anew.
     """
-    for name in ("guardian.log", "postgresql.log", "valkey.log"):
-        log = control / name
+    for log in (store.guardian_log(control), store.log(control)):
         if log.exists() and log.stat().st_size > _LOG_OCTETS:
-            log.rename(log.with_name(f"{name}.1"))
+            log.rename(log.with_name(f"{log.name}.1"))
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    os.dup2(os.open(control / "guardian.log", flags, 0o600), 2)
+    os.dup2(os.open(store.guardian_log(control), flags, 0o600), 2)
 
     def report(line: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

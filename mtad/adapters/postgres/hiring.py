@@ -1,4 +1,4 @@
-"""A guardian for the embedded stores, started by the user who finds none, and what it reports while they come up."""
+"""A guardian for an embedded store, started by the user who finds none, and what it reports while it comes up."""
 
 import os
 import select
@@ -11,14 +11,15 @@ import mtad
 from mtad.adapters.postgres.binaries import locate
 from mtad.adapters.postgres.guardian import FAILED
 from mtad.adapters.postgres.locks import open_lock, try_alone
+from mtad.adapters.postgres.place import Store
 from mtad.model.errors import Unavailable
 
 
 class Hired:
     """A guardian this process started, as long as its reports are of interest."""
 
-    def __init__(self, control: Path, reports: int) -> None:
-        self._control = control
+    def __init__(self, log: Path, reports: int) -> None:
+        self._log = log
         self._reports = reports
         self._unread = b""
 
@@ -34,36 +35,36 @@ class Hired:
                 raise Unavailable("embedded stores", text.removeprefix(FAILED))
             say(text)
         if not octets:
-            raise Unavailable("embedded stores", f"their guardian ended, see {self._control / 'guardian.log'}")
+            raise Unavailable("embedded stores", f"their guardian ended, see {self._log}")
 
     def dismiss(self) -> None:
         """Listen no more; the guardian goes on. To be called once."""
         os.close(self._reports)
 
 
-def hire(state_dir: Path, control: Path) -> Hired | None:
-    """Start a guardian unless there is one; it gets guardian.lock together with its life.
+def hire(state_dir: Path, control: Path, store: Store) -> Hired | None:
+    """Start a guardian for a store unless there is one; it gets the guardian's lock together with its life.
 
     Raises InvalidInput when the wheels of the stores are not installed.
     """
-    lock = open_lock(control / "guardian.lock")
+    lock = open_lock(store.guardian_lock(control))
     try:
         if not try_alone(lock):
             return None
         locate()
-        return Hired(control, _spawn(state_dir, control, lock))
+        return Hired(store.guardian_log(control), _spawn(state_dir, control, store, lock))
     finally:
         os.close(lock)
 
 
-def _spawn(state_dir: Path, control: Path, lock: int) -> int:
+def _spawn(state_dir: Path, control: Path, store: Store, lock: int) -> int:
     """Start a guardian that has the lock, as whom the control directory belongs to; return where it reports."""
     owner = control.stat()
     other = os.geteuid() != owner.st_uid
     reports, theirs = os.pipe()
     try:
         guardian = subprocess.Popen(
-            [sys.executable, "-m", "mtad.adapters.postgres.guardian", str(state_dir), str(lock)],
+            [sys.executable, "-m", "mtad.adapters.postgres.guardian", str(state_dir), store.value, str(lock)],
             pass_fds=(lock,),
             stdin=subprocess.DEVNULL,
             stdout=theirs,

@@ -1,7 +1,7 @@
 """Where the embedded stores live, and as whom they run (DESIGN D5).
 
-    state_dir/embedded.lock            a shared flock a user, the exclusive one its guardian's
-    state_dir/embedded/                the control directory: guardian.lock, connection.json (0600), the logs
+    state_dir/embedded.STORE.lock      a shared flock a user, the exclusive one its guardian's
+    state_dir/embedded/                the control directory: STORE-guardian.lock, connection.json (0600), the logs
     home/postgresql-18  home/valkey    the data
     home/run                           the sockets, 0700
 
@@ -16,15 +16,19 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 
 from mtad.adapters.postgres.accounts import Account, may_enter, own, roots_directory, unprivileged
-from mtad.adapters.postgres.locks import open_lock, try_alone
+from mtad.adapters.postgres.locks import open_lock, take_alone, try_alone
 from mtad.model.errors import InvalidInput
 
 POSTGRES_MAJOR = 18
 _POSTGRES_DATA = f"postgresql-{POSTGRES_MAJOR}"
+_VALKEY_DATA = "valkey"
 _POSTGRES_LOCK = "postgresql.lock"
+_VALKEY_LOCK = "valkey.lock"
+_SETTLING_LOCK = "settling.lock"
 _CONNECTION = "connection.json"
 DATABASE = "email_platform"
 USER = "smtp_server"
@@ -33,11 +37,34 @@ PORT = "5432"
 _SOCKET_DIRECTORY_OCTETS = 107 - len(f"/.s.PGSQL.{PORT}")
 
 
+class Store(Enum):
+    """A store one may use without the other; the value names its files."""
+
+    POSTGRES = "postgresql"
+    VALKEY = "valkey"
+
+    def users_lock(self, state_dir: Path) -> Path:
+        """Return the file its users share a lock on."""
+        return state_dir / f"embedded.{self.value}.lock"
+
+    def guardian_lock(self, control: Path) -> Path:
+        """Return the file its guardian keeps locked."""
+        return control / f"{self.value}-guardian.lock"
+
+    def guardian_log(self, control: Path) -> Path:
+        """Return the log of its guardian."""
+        return control / f"{self.value}-guardian.log"
+
+    def log(self, control: Path) -> Path:
+        """Return the log of the store itself."""
+        return control / f"{self.value}.log"
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """What connection.json says: where the data are ("." for the control directory) and how to connect.
 
-    `database` are libpq's words, `redis_socket` is a path.
+    It says so of both stores, whichever of them is used. `database` are libpq's words, `redis_socket` is a path.
     """
 
     home: str
@@ -63,12 +90,17 @@ class Place:
     @property
     def valkey_data(self) -> Path:
         """Valkey's data directory."""
-        return self.home / "valkey"
+        return self.home / _VALKEY_DATA
 
     @property
     def postgres_lock(self) -> Path:
         """The file PostgreSQL's processes keep locked."""
         return self.home / _POSTGRES_LOCK
+
+    @property
+    def valkey_lock(self) -> Path:
+        """The file Valkey's process keeps locked."""
+        return self.home / _VALKEY_LOCK
 
     @property
     def connection(self) -> Connection:
@@ -106,11 +138,21 @@ def read_connection(control: Path) -> Connection | None:
 
 
 def settle(state_dir: Path, new_password: Callable[[], str], say: Callable[[str], None]) -> Place:
-    """Decide where the stores of `state_dir` live, make the directories that lack, and write connection.json.
+    """Decide where the stores of `state_dir` live, have a directory for their sockets, and write connection.json.
 
-    Only the holder of guardian.lock may call it. Raises InvalidInput, Unavailable or OSError.
+    Whichever store is first decides for both; their guardians wait for each other here. Raises InvalidInput,
+    Unavailable or OSError.
     """
     control = control_directory(state_dir)
+    settling = open_lock(control / _SETTLING_LOCK)
+    try:
+        take_alone(settling)
+        return _settle(state_dir, control, new_password, say)
+    finally:
+        os.close(settling)
+
+
+def _settle(state_dir: Path, control: Path, new_password: Callable[[], str], say: Callable[[str], None]) -> Place:
     known = read_connection(control)
     if known:
         home, password = control / known.home, known.database["password"]
@@ -121,8 +163,7 @@ def settle(state_dir: Path, new_password: Callable[[], str], say: Callable[[str]
     place = Place(control, home, _sockets(home, state_dir), password, _account_of(home))
     if place.connection != known:
         _write_connection(place)
-    for directory in (place.sockets, place.valkey_data):
-        own(directory, place.account)
+    own(place.sockets, place.account)
     return place
 
 
@@ -136,8 +177,8 @@ def _new_home(state_dir: Path, control: Path, say: Callable[[str], None]) -> Pat
             )
         return control
     home = roots_directory(_hashed(state_dir))
-    if (home / _POSTGRES_DATA).exists():
-        if _in_use(home / _POSTGRES_LOCK):
+    if any((home / data).exists() for data in (_POSTGRES_DATA, _VALKEY_DATA)):
+        if any(_in_use(home / lock) for lock in (_POSTGRES_LOCK, _VALKEY_LOCK)):
             raise InvalidInput(str(state_dir), f"is new, but the stores of an earlier one still run in {home}")
         aside = home.with_name(f"{home.name}-{time.time_ns()}")
         os.rename(home, aside)
@@ -149,11 +190,13 @@ def _account_of(home: Path) -> Account | None:
     """Return whom the stores in `home` run as: who owns the data, else a fresh choice."""
     if os.geteuid() != 0:
         return None
-    try:
-        found = os.lstat(home / _POSTGRES_DATA)
-    except FileNotFoundError:
-        return unprivileged()
-    return Account(str(found.st_uid), found.st_uid, found.st_gid)
+    for data in (_POSTGRES_DATA, _VALKEY_DATA):
+        try:
+            found = os.lstat(home / data)
+        except FileNotFoundError:
+            continue
+        return Account(str(found.st_uid), found.st_uid, found.st_gid)
+    return unprivileged()
 
 
 def _in_use(lock: Path) -> bool:

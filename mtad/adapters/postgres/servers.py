@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtad.adapters.postgres.accounts import Account
 from mtad.adapters.postgres.binaries import Binaries
-from mtad.adapters.postgres.place import DATABASE, PORT, USER, Place
+from mtad.adapters.postgres.place import DATABASE, PORT, USER, Place, Store
 from mtad.model.errors import Unavailable
 
 _POSTGRES_SETTINGS = {
@@ -75,7 +75,7 @@ def postgres(place: Place, binaries: Binaries) -> Server:
         account=place.account,
         data=place.postgres_data,
         lock=place.postgres_lock,
-        log=place.control / "postgresql.log",
+        log=Store.POSTGRES.log(place.control),
         pid_file=pid_file,
         leftovers=(pid_file, socket, socket.with_name(f"{socket.name}.lock")),
         stop=signal.SIGINT,  # fast: sessions are ended, a checkpoint is made
@@ -104,8 +104,8 @@ def valkey(place: Place, binaries: Binaries) -> Server:
         command=(str(binaries.valkey), *options),
         account=place.account,
         data=place.valkey_data,
-        lock=place.home / "valkey.lock",
-        log=place.control / "valkey.log",
+        lock=place.valkey_lock,
+        log=Store.VALKEY.log(place.control),
         pid_file=pid_file,
         leftovers=(pid_file, Path(place.connection.redis_socket)),
         stop=signal.SIGTERM,
