@@ -8,6 +8,7 @@ import atexit
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, cast
 
@@ -60,14 +61,23 @@ def makeService(options: Options) -> Application:
         log = Logger(namespace=__name__, observer=observer)
         for warning in settings.warnings:
             log.warn("{log_text}", log_text=warning)
-        stores = ports.open_stores(settings, lambda text: log.info("{log_text}", log_text=text))
-        server = service.build(settings, ports.make(settings, cast(ports.IReactor, reactor), stores))
+        server = _assembled(settings, reactor, lambda text: log.info("{log_text}", log_text=text))
     except MtadError as error:
         _refuse(error)
     server.started.addErrback(_give_up, reactor)
     application = Application(observer)
     server.setServiceParent(application)
     return application
+
+
+def _assembled(settings: config.Settings, reactor: ReactorBase, say: Callable[[str], None]) -> service.Server:
+    """Return the server; when it cannot be made its stores are let go."""
+    stores = ports.open_stores(settings, say)
+    try:
+        return service.build(settings, ports.make(settings, cast(ports.IReactor, reactor), stores))
+    except BaseException:
+        stores.close()
+        raise
 
 
 def use_monotonic_time(reactor: ReactorBase) -> None:

@@ -145,10 +145,10 @@ class RunningServer:
         self._process.kill()
         self._end()
 
-    def stop(self) -> int:
-        """End the process with SIGTERM; return its exit status."""
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """End the process with a signal; return its exit status."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(by)
         return self._end()
 
     def _end(self) -> int:

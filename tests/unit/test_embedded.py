@@ -190,7 +190,7 @@ class RunningTest(DirectoryTest):
 class HiredTest(SynchronousTestCase):
     def setUp(self) -> None:
         reports, self.theirs = os.pipe()
-        self.hired = Hired(Path("/control"), reports)
+        self.hired = Hired(Path("/control/guardian.log"), reports)
         self.addCleanup(self.hired.dismiss)
         self.said: list[str] = []
 

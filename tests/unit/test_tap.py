@@ -9,7 +9,12 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 import mtad
-from mtad.tap import Options, use_monotonic_time
+from mtad import ports
+from mtad.adapters.postgres.embedded import EmbeddedStores
+from mtad.adapters.redis import RedisServer
+from mtad.config import Server, Settings, Tls
+from mtad.model.errors import InvalidInput
+from mtad.tap import Options, _assembled, use_monotonic_time
 
 TOP = Path(mtad.__file__).parent.parent
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -46,6 +51,17 @@ class MonotonicTimeTest(SynchronousTestCase):
         self.addCleanup(reactor.removeAll)
         reactor.callLater(60, lambda: None)
         self.assertRaises(AssertionError, use_monotonic_time, reactor)
+
+
+class AssembledTest(SynchronousTestCase):
+    def test_a_server_that_cannot_be_made_lets_its_stores_go(self) -> None:
+        lock = os.open(os.devnull, os.O_RDONLY)
+        stores = ports.Stores({}, RedisServer("localhost:1"), EmbeddedStores({}, "", (lock,)))
+        self.patch(ports, "open_stores", lambda settings, say: stores)
+        nothing = Path(self.mktemp())
+        settings = Settings(tls=Tls(cert_file=nothing, key_file=nothing), server=Server(state_dir=nothing))
+        self.assertRaises(InvalidInput, _assembled, settings, SelectReactor(), lambda text: None)
+        self.assertRaises(OSError, os.fstat, lock)
 
 
 class TwistdTest(SynchronousTestCase):
