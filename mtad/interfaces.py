@@ -100,6 +100,9 @@ class IQueueCare(Interface):
     async def sweep(before: float) -> int:
         """Remove messages received before that time which have no rows, and contents no message carries."""
 
+    async def sizes() -> dict[Status, int]:
+        """Return how many rows have each status."""
+
     async def listing(status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
         """Return messages that have rows (of that status), with all their rows, oldest first."""
 

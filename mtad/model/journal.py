@@ -85,6 +85,7 @@ REASONS = frozenset({
 })  # fmt: skip
 MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LOGINS = frozenset({"accepted", "refused", "deferred"})
+STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
@@ -114,6 +115,8 @@ _METRICS = (
     Metric("queue_released_rows_total", Kind.COUNTER, "Rows given back unattempted."),
     Metric("queue_reconciled_rows_total", Kind.COUNTER, "Rows the database held for this process, which lacked them."),
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
+    Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; the same from every process.",
+           {"status": STATUSES | {OTHER}}),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
     Metric("smtp_messages_sent_total", Kind.COUNTER, "Messages some next hop took, once for each destination.",
@@ -176,6 +179,10 @@ EVENTS: Mapping[str, Entry] = {
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
     "queue.reconciled": _entry(Level.WARN, "count", Update("queue_reconciled_rows_total", "count")),
     "queue.swept": _entry(Level.WARN, "count", Update("queue_swept_messages_total", "count")),
+    "queue.sizes": _entry(
+        None, "queued delivering held quarantined",
+        *(Update("smtp_queue_size", status, {"status": f"={status}"}, absolute=True) for status in sorted(STATUSES)),
+    ),
     "queue.memory": _entry(
         None, "jobs octets",
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),

@@ -1,4 +1,4 @@
-"""Housekeeping: removes what crashes left behind and keeps the timeline's partitions."""
+"""Housekeeping: removes what crashes left behind, keeps the timeline's partitions, tells how long the queue is."""
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -12,6 +12,7 @@ from mtad.outbound.tasks import Tasks
 SWEEP_SECONDS = 600.0
 SWEEP_AGE_SECONDS = 3600.0
 TIMELINE_SECONDS = 3600.0
+SIZES_SECONDS = 30.0
 
 
 class Housekeeping(Service):
@@ -47,6 +48,7 @@ class Housekeeping(Service):
         """Begin the rounds."""
         super().startService()
         self._tasks.every(TIMELINE_SECONDS, self._keep_timeline, "timeline")
+        self._tasks.every(SIZES_SECONDS, self._tell_sizes, "queue sizes")
         self._tasks.every(SWEEP_SECONDS, self._sweep, "sweep")
 
     def stopService(self) -> Deferred[None]:
@@ -60,3 +62,7 @@ class Housekeeping(Service):
         removed = await self._care.sweep(self._wall.now() - SWEEP_AGE_SECONDS)
         if removed:
             self._journal.record("queue.swept", count=removed)
+
+    async def _tell_sizes(self) -> None:
+        sizes = await self._care.sizes()
+        self._journal.record("queue.sizes", **{status.value: count for status, count in sizes.items()})

@@ -217,6 +217,10 @@ class MemoryQueue:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.sweep(before))
 
+    async def sizes(self) -> dict[Status, int]:
+        """See IQueueCare."""
+        return await self._database.read(self._store.sizes)
+
     async def listing(self, status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.listing(status, limit, organisation))

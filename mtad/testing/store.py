@@ -6,6 +6,7 @@ world as a crash would, and builds the next one over the same store.
 Each method is one transaction. What an adapter does about broken connections is not here.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -246,6 +247,10 @@ class MemoryStore:
         carried = {message.content_id for message in self.messages.values()}
         self.contents = {number: octets for number, octets in self.contents.items() if number in carried}
         return len(old)
+
+    def sizes(self) -> dict[Status, int]:
+        """Return how many rows have each status."""
+        return dict.fromkeys(Status, 0) | Counter(row.status for row in self.rows.values())
 
     def listing(self, status: Status | None, limit: int, organisation: int | None) -> list[Waiting]:
         """Return messages with rows of that status, oldest first."""

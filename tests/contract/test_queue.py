@@ -527,6 +527,15 @@ class QueueContract:
         self.assertEqual(await self.queue.content(2), b"content")
         self.assertEqual(await self.queue.content(3), b"content")
 
+    async def test_sizes_count_rows_by_status(self) -> None:
+        before = await self.queue.sizes()
+        self.assertEqual(set(before), set(Status))
+        await self.queue.accept(letter(1, recipients=recipients(3)), self.owner)
+        await self.queue.settle([settlement(1, gone(0), again(1), held(2), total=3)], self.owner, NOW + 1)
+        await self.queue.accept(letter(2), self.owner)
+        grown = {status: count - before[status] for status, count in (await self.queue.sizes()).items()}
+        self.assertEqual(grown, {Status.QUEUED: 1, Status.DELIVERING: 1, Status.HELD: 1, Status.QUARANTINED: 0})
+
     async def test_listing_by_status_and_organisation_oldest_first(self) -> None:
         for number, organisation in ((3, 1), (1, 2), (2, 1)):
             await self.queue.accept(letter(number, organisation=organisation, recipients=recipients(2)), self.owner)

@@ -117,6 +117,14 @@ class OwnershipTest(SynchronousTestCase):
         self.world.advance(2)
         self.assertEqual(len(self.world.mail("alice@acme.example")), 60, "claimed as room came, not a slice a second")
 
+    def test_the_size_of_the_queue_is_told(self) -> None:
+        self.world.offload.hold()
+        for _ in range(3):
+            self.accepted()
+        self.world.advance(31)
+        told = self.world.journal.of("queue.sizes")[-1]
+        self.assertEqual((told["delivering"], told["queued"], told["held"]), (3, 0, 0))
+
     def test_ready_says_what_is_wrong(self) -> None:
         self.assertEqual(self.get("/health"), (200, b"ok\n"))
         status, page = self.get("/ready")

@@ -140,6 +140,12 @@ async def _walk(pool: Pool, statement: str, bound: int, *values: object) -> int:
     return total
 
 
+async def sizes(pool: Pool) -> dict[Status, int]:
+    """See IQueueCare."""
+    rows = await pool.query("select status, count(*) from message_queue group by status")
+    return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
+
+
 async def listing(pool: Pool, status: Status | None, limit: int, organisation: int | None) -> list[Waiting]:
     """Return messages with rows of that status, all their rows, oldest first."""
     word = None if status is None else status.value

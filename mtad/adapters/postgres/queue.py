@@ -170,6 +170,10 @@ class PostgresQueue:
         """See IQueueCare."""
         return await care.sweep(self._pool, before)
 
+    async def sizes(self) -> dict[Status, int]:
+        """See IQueueCare."""
+        return await care.sizes(self._pool)
+
     async def listing(self, status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
         """See IQueueCare."""
         return await care.listing(self._pool, status, limit, organisation)
