@@ -22,6 +22,15 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("mtad needs Python 3.11 or newer; $(PYTHON) is %d.%d" % v[:2])'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# To be told to stop is no error. The shell passes the signal on, as what runs beside it does not hear Ctrl-C, and waits
+# until the server has stopped: 130 and 143 are how it ends then.
+define SERVE
+$(BIN)/twistd -n --pidfile= mtad --config config.yaml & server=$$!; \
+trap 'kill $$server' INT TERM; \
+while wait $$server 2>/dev/null; status=$$?; kill -0 $$server 2>/dev/null; do :; done; \
+case $$status in 130|143) ;; *) exit $$status ;; esac
+endef
+
 # The demo organisation is loaded into a state directory that is new, or whose loading was cut short.
 run: $(VENV)/.for-running
 	@if [ ! -d state ] || [ -e state/demo-is-missing ]; then \
@@ -31,7 +40,7 @@ run: $(VENV)/.for-running
 	fi
 	@mkdir -p state/mail
 	@cat docs/try-it.txt
-	@exec $(BIN)/twistd -n --pidfile= mtad --config config.yaml
+	@$(SERVE)
 
 test: $(VENV)/.for-tests
 	@$(BIN)/python -m tests.run
