@@ -38,7 +38,6 @@ run: $(VENV)/.for-running
 		$(BIN)/mtactl --config config.yaml apply docs/demo.yaml && \
 		rm state/demo-is-missing; \
 	fi
-	@mkdir -p state/mail
 	@cat docs/try-it.txt
 	@$(SERVE)
 
