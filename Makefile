@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-pg15 faults
+.PHONY: install run test test-pg15 faults bench
 
 install: $(VENV)/.for-tests
 
@@ -52,3 +52,8 @@ test-pg15:
 faults: export MTAD_TEST_KILL_ROUNDS ?= 10
 faults: $(VENV)/.for-tests
 	@$(BIN)/python -m twisted.trial tests.system.test_kill
+
+# Beside Debian's Postfix, for which it takes root; docs/benchmarks.md says how to read it.
+bench: $(VENV)/.for-tests
+	@$(BIN)/python -m bench.relay
+	@$(BIN)/python -m bench.receive
