@@ -15,9 +15,13 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """The hosts of a domain in the order to try; never none. No address is there twice."""
+    """The hosts of a domain in the order to try; never none. No address is there twice.
+
+    `trouble` tells that the DNS did not say all: the outcome when none of these addresses may be dialled.
+    """
 
     hosts: tuple[Host, ...]
+    trouble: Deferred | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class RemoteDelivery:
             attempt.take(hop, await self._client.deliver(hop, reverse_path, attempt.unanswered, content))
             if not attempt.unanswered or self._clock.seconds() >= ends_at:
                 break
-        return attempt.outcomes(domain)
+        return attempt.outcomes(domain, route.trouble)
 
     async def _route(self, domain: str) -> Hosts | NoRoute:
         known: dict[Question, Answer] = {}
@@ -152,10 +152,15 @@ class _Attempt:
         """Note an address that is not dialled."""
         self._passed_over.append(f"{hop.host}[{hop.address}]: not dialled, the address is {why}")
 
-    def outcomes(self, domain: str) -> list[Outcome]:
-        """Return the end of it: what no server decided is the destination's trouble."""
+    def outcomes(self, domain: str, trouble: Deferred | None) -> list[Outcome]:
+        """Return the end of it: what no server decided is the destination's trouble.
+
+        When no address was dialled, `trouble` of the DNS leaves it open whether there is a better one.
+        """
         refused = "; ".join(self._passed_over[:3])
-        nowhere = Failed(f"{shown(domain)} has no host to send mail to: {refused}", Scope.DESTINATION, "5.4.4")
+        nowhere = trouble or Failed(
+            f"{shown(domain)} has no host to send mail to: {refused}", Scope.DESTINATION, "5.4.4"
+        )
         return [
             replace(outcome, scope=Scope.DESTINATION) if _may_do_better_elsewhere(outcome) else outcome or nowhere
             for outcome in self._outcomes

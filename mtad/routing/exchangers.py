@@ -7,6 +7,7 @@
     no host has an address       final 5.4.4
     we are among the best        final 5.4.6: what we would send to ourselves, or to those who send it to us, loops
     trouble, and no host found   temporary 4.4.3: a resolver's fault is never a permanent failure (DESIGN D11)
+    trouble, and some found      those, with the trouble beside them for when none of them may be dialled
 
 Pure: `step` works on the answers known so far and says which it lacks. All that comes from the DNS is bounded. It
 does not judge where an address may be: the guard of private addresses looks at each dial.
@@ -98,11 +99,12 @@ def _resolved(
     if ranked and not left:
         return _loop(domain)
     hosts = _bounded((exchange.host, addresses[exchange.host]) for exchange in _shuffled(left, chance))
-    if hosts:
-        return Hosts(hosts)
     troubles = [known[question] for question in questions if known[question].temporary]
-    if troubles:
-        return NoRoute(_trouble(troubles))
+    trouble = _trouble(troubles) if troubles else None
+    if hosts:
+        return Hosts(hosts, trouble)
+    if trouble is not None:
+        return NoRoute(trouble)
     return _never("5.4.4", f"no mail host of {shown(domain)} has an address")
 
 

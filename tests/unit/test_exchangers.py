@@ -151,11 +151,27 @@ class TroubleTest(ExchangersCase):
         self.zone["b.there.example"] = [A]
         self.resolver.trouble["a.there.example"] = Status.SERVFAIL
         self.assertEqual(self.names(), ["b.there.example"])
+        self.assert_troubled("A of a.there.example", "AAAA of a.there.example")
+
+    def test_without_trouble_none_is_told(self) -> None:
+        self.zone["there.example"] = [A]
+        found = self.walk()
+        assert isinstance(found, Hosts)
+        self.assertIsNone(found.trouble)
 
     def test_trouble_with_one_family_leaves_the_other(self) -> None:
         self.zone["there.example"] = [A]
         self.resolver.trouble[Question("there.example", Kind.AAAA)] = Status.TIMEOUT
         self.assertEqual(self.hosts(), [("there.example", ("192.0.2.25",))])
+        self.assert_troubled("AAAA of there.example")
+
+    def assert_troubled(self, *questions: str) -> None:
+        """Look for the trouble with one of the questions, beside the hosts."""
+        found = self.walk()
+        assert isinstance(found, Hosts)
+        assert found.trouble is not None
+        self.assertEqual((found.trouble.scope, found.trouble.status), (Scope.DESTINATION, "4.4.3"))
+        self.assertTrue(any(question in found.trouble.detail for question in questions), found.trouble.detail)
 
 
 class OwnTest(ExchangersCase):

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
-from mtad.model.answer import Status
+from mtad.model.answer import Kind, Question, Status
 from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import NextHop
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
@@ -230,6 +230,17 @@ class GuardTest(RemoteCase):
             self.assertIn("not dialled", failed.detail)
         self.assertEqual(self.failed("[127.0.0.1]").status, "5.4.4")
         self.assertEqual(self.network.dialled, [])
+
+    def test_while_the_dns_did_not_say_all_they_are_not_the_last_word(self) -> None:
+        for untold in (Question("a.remote.example", Kind.AAAA), Question("b.remote.example", Kind.A)):
+            self.setUp()
+            self.resolver.zone["a.remote.example"] = ["A 10.1.2.3"]
+            self.resolver.zone["b.remote.example"] = ["AAAA fd00::1"]
+            self.resolver.trouble[untold] = Status.SERVFAIL
+            outcome = self.deferred()
+            self.assertEqual((outcome.scope, outcome.status), (Scope.DESTINATION, "4.4.3"))
+            self.assertIn(untold.name, outcome.detail)
+            self.assertEqual(self.network.dialled, [])
 
     def test_those_beside_them_are_dialled(self) -> None:
         self.resolver.zone["a.remote.example"] = ["A 10.1.2.3"]
