@@ -187,7 +187,7 @@ class Queue(Section, frozen=True):
 
     workers: Count = 4
     connections_per_worker: Count = 25
-    max_retries: Annotated[int, Meta(ge=0, le=30_000)] = 30
+    max_retries: Annotated[int, Meta(ge=0, le=30_000)] = 50
     retry_delay: Seconds = Seconds(5 * _MINUTE)
     max_retry_delay: Seconds = Seconds(4 * _HOUR)
     lifetime: Seconds = Seconds(5 * _DAY)

@@ -82,17 +82,18 @@ def _settle_one(
         case Failed():
             return result(Disposal.GONE, reason=REFUSED), Event(event.FAILED, now, facts | {"reason": REFUSED})
         case Deferred():
+            end = given_up(target.attempts, now, schedule.max_retries, target.expires_at)
+            if end is not None:
+                failed = Event(event.FAILED, now, facts | {"reason": end.value})
+                return result(Disposal.GONE, reason=end.value), failed
             due = next_due(
                 attempts=target.attempts,
                 now=now,
                 retry_delay_seconds=schedule.retry_delay_seconds,
                 max_retry_delay_seconds=schedule.max_retry_delay_seconds,
                 chance=chance,
+                expires_at=target.expires_at,
             )
-            end = given_up(target.attempts, due, schedule.max_retries, target.expires_at)
-            if end is not None:
-                failed = Event(event.FAILED, now, facts | {"reason": end.value})
-                return result(Disposal.GONE, reason=end.value), failed
             return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next_at": due})
 
 

@@ -42,11 +42,14 @@ class SettlementTest(SynchronousTestCase):
         self.assertEqual((disposal, kind), (Disposal.AGAIN, "deferred"))
         self.assertGreater(self.one(LATER, attempts=3)[1], 2 * first)
 
+    def test_the_last_try_is_at_the_end_of_the_lifetime(self) -> None:
+        self.assertEqual(self.one(LATER, attempts=9, now=431_999.0), (Disposal.AGAIN, 432_000.0, "deferred"))
+
     def test_what_is_final_is_gone_with_its_reason(self) -> None:
         ends = {
             "it was refused for good": self.settled(Failed("no such user", Scope.RECIPIENT, "5.1.1")),
             "no retries are left": self.settled(LATER, attempts=30),
-            "its lifetime is over": self.settled(LATER, now=431_999.0),
+            "its lifetime is over": self.settled(LATER, now=432_000.0),
         }
         for reason, settlement in ends.items():
             (result,), (event,) = settlement.results, settlement.events
