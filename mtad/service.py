@@ -265,7 +265,7 @@ def _smarthost(relay: Relay) -> NextHop:
     if relay.username is not None and relay.password is not None:
         credentials = Credentials(relay.username, relay.password.reveal())
     host = where.host if isinstance(where, HostPort) else where.path
-    return NextHop(host=host, address=relay.addr, tls=relay.tls, credentials=credentials)
+    return NextHop(host=host, address=relay.addr, tls=relay.level, credentials=credentials)
 
 
 def _means(settings: Settings, ports: Ports, routing: RoutingService, queue: QueueService) -> Means:

@@ -6,6 +6,7 @@ them. Keys whose feature does not exist yet are unknown.
 """
 
 import math
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,7 @@ from mtad.config.kinds import (
     Secret,
     SourceAddress,
 )
+from mtad.model.endpoint import HostPort, parse
 from mtad.model.journal import Level
 from mtad.model.next_hop import TlsLevel
 from mtad.model.units import duration_text
@@ -218,13 +220,13 @@ class Smtp(Section, frozen=True, tag_field="kind", tag="smtp"):
 
 
 class Relay(Section, frozen=True):
-    """The smarthost: the one server that all mail to elsewhere goes through."""
+    """The smarthost: the one server that all mail to elsewhere goes through. `tls` None means: as `level` says."""
 
     addr: DialAddress
     username: Name | None = None
     password: Secret | None = None
     password_file: Path | None = None
-    tls: TlsLevel = TlsLevel.MAY
+    tls: TlsLevel | None = None
 
     def __post_init__(self) -> None:
         _one_of(self, "password", "password_file")
@@ -235,6 +237,33 @@ class Relay(Section, frozen=True):
             raise Wrong("username", "expected password or password_file beside it")
         if self.tls is TlsLevel.VERIFY and self.addr.startswith("/"):
             raise Wrong("tls", "expected none, since addr is a unix socket, which has no name to verify")
+        if self.tls is TlsLevel.NONE and self.username is not None and not self._is_here:
+            raise Wrong("tls", "expected verify, since none would send the password in clear to another machine")
+
+    @property
+    def level(self) -> TlsLevel:
+        """The TLS that is asked for: where a password is at stake and nothing is said, a valid certificate."""
+        if self.tls is not None:
+            return self.tls
+        if self.username is None:
+            return TlsLevel.MAY
+        return TlsLevel.NONE if self.addr.startswith("/") else TlsLevel.VERIFY
+
+    @property
+    def trusts_anybody(self) -> bool:
+        """Whether the password goes to whoever answers at the address of another machine."""
+        return self.username is not None and self.level is not TlsLevel.VERIFY and not self._is_here
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether it is on this machine by its address alone; a name may be anybody's."""
+        where = parse(self.addr)
+        if not isinstance(where, HostPort):
+            return True
+        try:
+            return ip_address(where.host).is_loopback
+        except ValueError:
+            return where.host.lower() == "localhost"
 
 
 class Delivery(Section, frozen=True):
@@ -317,6 +346,13 @@ class Settings(Section, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed and rarely meant, a line each for whoever operates the server."""
+        found = []
         if self.server.postmaster is None:
-            return ("server.postmaster is not set: mail for a postmaster whom no domain has is refused",)
-        return ()
+            found.append("server.postmaster is not set: mail for a postmaster whom no domain has is refused")
+        relay = self.delivery.relay
+        if relay is not None and relay.trusts_anybody:
+            found.append(
+                f"delivery.relay.tls is {relay.level.value}: the password is told to whoever answers there;"
+                " verify tells it only to the smarthost"
+            )
+        return tuple(found)

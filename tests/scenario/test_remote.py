@@ -287,7 +287,7 @@ class TlsTest(RemoteCase):
 class SmarthostTest(RemoteCase):
     """With a relay everything goes there."""
 
-    RELAY = Relay(DialAddress("smtp.example.net:587"), Name("mtad"), Secret("sesame"), tls=TlsLevel.VERIFY)
+    RELAY = Relay(DialAddress("smtp.example.net:587"), Name("mtad"), Secret("sesame"))
 
     def setUp(self) -> None:
         super().setUp()

@@ -195,6 +195,31 @@ logging: {format: text, levels: {mtad.smtp: debug}}
         self.assertEqual((found.port, found.allow_private), (2525, True))
         self.assertIsNone(self.load("delivery: {port: 25}").delivery.relay)
 
+    def test_a_password_goes_by_itself_only_to_who_has_a_valid_certificate(self) -> None:
+        relay = "delivery: {relay: {addr: '%s'%s}}"
+        login = ", username: u, password: 'p'"
+        for (addr, keys), (level, warned) in {
+            ("smtp.example.net:587", ""): (TlsLevel.MAY, False),
+            ("smtp.example.net:587", ", tls: none"): (TlsLevel.NONE, False),
+            ("smtp.example.net:587", login): (TlsLevel.VERIFY, False),
+            ("smtp.example.net:587", f"{login}, tls: may"): (TlsLevel.MAY, True),
+            ("smtp.example.net:587", f"{login}, tls: encrypt"): (TlsLevel.ENCRYPT, True),
+            ("127.0.0.1:587", login): (TlsLevel.VERIFY, False),
+            ("127.0.0.1:587", f"{login}, tls: may"): (TlsLevel.MAY, False),
+            ("[::1]:587", f"{login}, tls: none"): (TlsLevel.NONE, False),
+            ("localhost:587", f"{login}, tls: none"): (TlsLevel.NONE, False),
+            ("/run/smtp", login): (TlsLevel.NONE, False),
+        }.items():
+            settings = self.load(relay % (addr, keys))
+            assert settings.delivery.relay is not None
+            self.assertEqual(settings.delivery.relay.level, level, (addr, keys))
+            told = any(f"delivery.relay.tls is {level.value}" in warning for warning in settings.warnings)
+            self.assertEqual(told, warned, (addr, keys))
+        self.assertIn(
+            "delivery.relay.tls: expected verify, since none would send the password in clear to another machine",
+            self.refusal(relay % ("192.0.2.1:587", f"{login}, tls: none")),
+        )
+
     def test_a_relay_that_cannot_be(self) -> None:
         relay = "delivery: {relay: {addr: '/run/smtp', %s}}"
         for keys, said in {
