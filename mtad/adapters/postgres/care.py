@@ -79,10 +79,6 @@ where message = %s and status in ('queued', 'held') and hold is null
 returning organisation, recipient
 """
 _REMOVE = "delete from message_queue where message = %s returning organisation, recipient"
-_TELL = """
-insert into message_events (at, message, organisation, kinds, events)
-values (to_timestamp(%s), %s, %s, string_to_array(%s, ','), %s)
-"""
 # The same locks and the same cleaning as a settlement's (`statements`), in the dialect of the pool.
 _LOCK = re.sub(r"\$\d", "%s", LOCK_MESSAGES.sql)
 _CLEAN = re.sub(r"\$\d", "%s", CLEAN.sql)
@@ -113,7 +109,7 @@ async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, ro
     """Tell of rows that were dealt with, if any; return how many."""
     if rows:
         event = care_event(kind, now, [str(from_plain(recipient)) for _, recipient in rows], by)
-        await cursor.execute(_TELL, (now, message, rows[0][0], *events.encoded_anyway((event,))))
+        await cursor.execute(events.TELL, (now, message, rows[0][0], *events.encoded_anyway((event,))))
     return len(rows)
 
 

@@ -10,6 +10,12 @@ from mtad.model.text import shown
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[Event, ...]).decode
 
+# Events of one message: time, message, organisation, and the two of `encoded`, in the dialect of the pool.
+TELL = """
+insert into message_events (at, message, organisation, kinds, events)
+values (to_timestamp(%s), %s, %s, string_to_array(%s, ','), %s)
+"""
+
 
 def encoded(events: tuple[Event, ...]) -> tuple[str, bytes]:
     """Return the kinds, joined by commas, and the events; ValueError for text that is no text (lone surrogates)."""

@@ -64,10 +64,6 @@ update message_queue q set
 from dead where q.message = dead.message and q.n = dead.n
 returning q.message, q.organisation, q.status, q.recipient
 """
-_TELL = """
-insert into message_events (at, message, organisation, kinds, events)
-values (to_timestamp(%s), %s, %s, string_to_array(%s, ','), %s)
-"""
 _GIVE_BACK = """
 with mine as (
     select message, n from message_queue where owner = %s order by message, n limit %s for update skip locked
@@ -133,7 +129,7 @@ class PostgresNodes:
         async def work(cursor: Cursor) -> int:
             rows = await cursor.query(_TAKE_OVER, (owner, _SLICE, now, TAKEOVERS_UNTIL_HELD))
             for at, message, organisation, kinds, octets in _told(rows, now):
-                await cursor.execute(_TELL, (at, message, organisation, kinds, octets))
+                await cursor.execute(events.TELL, (at, message, organisation, kinds, octets))
             return len(rows)
 
         total = 0
