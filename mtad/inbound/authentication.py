@@ -1,9 +1,10 @@
 """Who a peer of a submission port is: by a password, or by where it comes from (checkers of `twisted.cred`).
 
-A password is verified elsewhere than in the reactor, at most `AT_ONCE` at a time; others wait briefly, then the peer is
-told to come again. A success is remembered for ten minutes, under a keyed hash of the address, the stored hash and the
-password: what the directory says of the address is asked each time, so a changed password is forgotten with the news
-of it. An address nobody logs in with takes as long to refuse as a wrong password does.
+A password is verified elsewhere than in the reactor, at most `AT_ONCE` at a time; others wait briefly, each peer in its
+turn so that none keeps the others out, then the peer is told to come again. A success is remembered for ten minutes,
+under a keyed hash of the address, the stored hash and the password: what the directory says of the address is asked
+each time, so a changed password is forgotten with the news of it. An address nobody logs in with takes as long to
+refuse as a wrong password does.
 """
 
 import hmac
@@ -14,20 +15,21 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IAnonymous, IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from mtad.inbound.turns import Crowded, Turns
 from mtad.interfaces import IDirectory, IOffload
 from mtad.model.address import Address
 from mtad.model.errors import MtadError
 from mtad.model.tenant import Submitter
-from mtad.policy.submission import RelayNetwork, relayed_for
+from mtad.policy.submission import RelayNetwork, one_peer, relayed_for
 from mtad.smtp.grammar import parse_address
 
 AT_ONCE = 2
 PATIENCE_SECONDS = 5.0
-MAX_WAITING = 100
+MAX_WAITING = 3  # of one peer
 REMEMBER_SECONDS = 600.0
 MAX_REMEMBERED = 10_000
 
@@ -48,12 +50,35 @@ class Refused(UnauthorizedLogin):
 
 
 class Claim(UsernamePassword):
-    """A login as the peer claims it: who it is, and as whom it wants to act (empty: as itself)."""
+    """A login as the peer at `host` claims it: who it is, and as whom it wants to act (empty: as itself)."""
 
-    def __init__(self, authcid: str, password: bytes, authzid: str) -> None:
+    def __init__(self, authcid: str, password: bytes, authzid: str, host: str) -> None:
         super().__init__(authcid.encode("utf-8"), password)
         self.authcid = authcid
         self.authzid = authzid
+        self.host = host
+        self._withdrawn = False
+        self._turn: Deferred[None] | None = None
+
+    def withdraw(self) -> None:
+        """Say that the peer is gone: nothing waits for its turn any more. What is under way goes on."""
+        self._withdrawn = True
+        if self._turn is not None:
+            self._turn.cancel()
+
+    async def turn(self, turns: Turns) -> None:
+        """Return when it is this claim's turn to be verified; Busy when that takes too long, or nobody asks now."""
+        if self._withdrawn:
+            raise Busy("the peer is gone")
+        self._turn = turns.take(one_peer(self.host))
+        try:
+            await self._turn
+        except Crowded as crowded:
+            raise Busy(str(crowded)) from crowded
+        except defer.CancelledError as gone:
+            raise Busy("the peer is gone") from gone
+        finally:
+            self._turn = None
 
 
 @implementer(IAnonymous)
@@ -78,7 +103,7 @@ class PasswordChecker:
         self._clock = clock
         self._verify = verify
         self._key = key
-        self._turns = DeferredSemaphore(AT_ONCE)
+        self._turns = Turns(at_once=AT_ONCE, most_waiting=MAX_WAITING, patience=PATIENCE_SECONDS, clock=clock)
         self._remembered: dict[bytes, float] = {}
 
     def requestAvatarId(self, credentials: Claim) -> Deferred[Any]:
@@ -89,7 +114,7 @@ class PasswordChecker:
         address = _address(claim.authcid)
         credential = None if address is None else await self._directory.credential(address)
         stored = None if credential is None else credential.password_hash
-        right = await self._is_right(claim.authcid if address is None else address.key, stored, claim.password)
+        right = await self._is_right(claim, claim.authcid if address is None else address.key, stored)
         if credential is None or stored is None:
             raise Refused("nobody logs in with this address")
         if not right:
@@ -101,11 +126,12 @@ class PasswordChecker:
             raise Refused("asks to act for somebody else")
         return Submitter(credential.mailbox.organisation, credential)
 
-    async def _is_right(self, who: str, stored: str | None, password: bytes) -> bool:
+    async def _is_right(self, claim: Claim, who: str, stored: str | None) -> bool:
+        password = claim.password
         token = hmac.digest(self._key, b"\0".join((who.encode(), (stored or "").encode(), password)), "sha256")
         if self._remembers(token):
             return True
-        await self._turn()
+        await claim.turn(self._turns)
         try:
             # Whoever waited may have waited for the same question.
             right = self._remembers(token) or await self._offload.run(self._verify, stored, password)
@@ -113,16 +139,7 @@ class PasswordChecker:
                 self._remember(token)
             return right
         finally:
-            self._turns.release()
-
-    async def _turn(self) -> None:
-        """Return when it is this one's turn to be verified; Busy when that takes too long."""
-        if len(self._turns.waiting) >= MAX_WAITING:
-            raise Busy("too many logins wait already")
-        try:
-            await self._turns.acquire().addTimeout(PATIENCE_SECONDS, self._clock)
-        except defer.TimeoutError as late:
-            raise Busy("waited too long") from late
+            self._turns.give_back()
 
     def _remembers(self, token: bytes) -> bool:
         return self._remembered.get(token, 0.0) > self._clock.seconds()

@@ -113,6 +113,7 @@ class SmtpProtocol(ESMTP):
         )
         self._since = terms.clock.seconds()
         self._incoming: Incoming | None = None
+        self._claim: Claim | None = None
         self._output: list[bytes] = []
         self._turning = False
         self._turn_to_come: IDelayedCall | None = None
@@ -130,9 +131,11 @@ class SmtpProtocol(ESMTP):
         self.setTimeout(self._conversation.timeout_seconds)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget the session; a commit under way goes on, its answer is nobody's."""
+        """Forget the session, and a login that waits; a commit under way goes on, its answer is nobody's."""
         self._closing = True
         self.setTimeout(None)
+        if self._claim is not None:
+            self._claim.withdraw()
         for call in (self._abort, self._turn_to_come):
             if call is not None and call.active():
                 call.cancel()
@@ -342,12 +345,15 @@ class SmtpProtocol(ESMTP):
 
     async def _authenticate(self, event: Authenticate) -> Reply:
         reply, result, reason = replies.LOGGED_IN, "accepted", ""
+        self._claim = Claim(event.authcid, event.password, event.authzid, self._peer.host)
         try:
-            await self._log_in(Claim(event.authcid, event.password, event.authzid))
+            await self._log_in(self._claim)
         except Refused as refused:
             reply, result, reason = replies.LOGIN_REFUSED, "refused", refused.reason
         except (Busy, Unavailable) as trouble:
             reply, result, reason = replies.LOGIN_TROUBLE, "deferred", shown(str(trouble))
+        finally:
+            self._claim = None
         self._peer = replace(self._peer, authenticated=reply.positive)
         self.terms.journal.record(
             "smtp.login",

@@ -63,6 +63,17 @@ def relayed_for(host: str, networks: Iterable[RelayNetwork]) -> str | None:
     return next((entry.organisation for entry in networks if address is not None and address in entry.network), None)
 
 
+def one_peer(host: str) -> str:
+    """Return what peers at this address count as together: an IPv4 address, an IPv6 network of 64 bits, or all sockets.
+
+    Whoever has one address of such a network has them all (RFC 4291 §2.5.1).
+    """
+    address = _ip(host)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, 64), strict=False))
+    return host if address is None else str(address)
+
+
 def _own(credential: Credential) -> set[str]:
     return {credential.mailbox.address.key, *(alias.key for alias in credential.aliases)}
 

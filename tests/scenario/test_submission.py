@@ -71,6 +71,41 @@ class SubmissionTest(SynchronousTestCase):
 
     # Who may.
 
+    def test_a_crowd_of_wrong_passwords_keeps_nobody_from_the_next_turn(self) -> None:
+        def login(host: str, number: int, password: str) -> Line:
+            line = self.world.connect("submission", (host, number))
+            self.world.say(line, b"EHLO pc.example\r\nSTARTTLS\r\n")
+            line.start_tls()
+            self.world.say(line, b"EHLO pc.example\r\n")
+            self.say(line, self.proof(password=password))
+            return line
+
+        self.world.offload.hold()
+        crowd = [login("198.51.100.9", number, f"wrong {number}") for number in range(50)]
+        told = [facts["result"] for facts in self.world.journal.of("smtp.login")]
+        self.assertEqual(told, ["deferred"] * 45)
+        user = login("198.51.100.10", 40000, "wonderland")
+        for line in crowd[:4]:
+            line.hang_up()
+        for _ in range(4):
+            self.world.offload.release_next()
+            self.world.turn()
+        accepted = [facts["peer"] for facts in self.world.journal.of("smtp.login") if facts["result"] == "accepted"]
+        self.assertEqual(accepted, ["198.51.100.10"])
+        self.assertIn(b"250", self.world.say(user, b"NOOP\r\n"))
+
+    def test_a_login_whose_connection_is_gone_waits_no_more(self) -> None:
+        self.world.offload.hold()
+        lines = [self.secured() for _ in range(5)]
+        for line in lines:
+            self.say(line, self.proof())
+        for line in lines[2:]:
+            line.hang_up()
+        self.world.turn()
+        self.assertEqual([facts["reason"] for facts in self.world.journal.of("smtp.login")], ["the peer is gone"] * 3)
+        self.world.offload.release()
+        self.assertEqual(self.world.offload.ran, 2)
+
     def test_a_message_is_completed_and_lands(self) -> None:
         line = self.logged_in()
         content = b"Bcc: secret@x.example,\r\n other@x.example\r\nReturn-Path: <x>\r\n" + MESSAGE

@@ -32,8 +32,10 @@ class PasswordCheckerTest(SynchronousTestCase):
         mailboxes = tuple(HeldMailbox(name, password and hash_password(password)) for name in ("alice", "bob"))
         self.directory.hold(Holding("acme", None, (HeldDomain("acme.example", True, mailboxes=mailboxes),)))
 
-    def ask(self, password: str = "wonderland", user: str = "alice@acme.example") -> "Deferred[object]":
-        return self.checker.requestAvatarId(Claim(user, password.encode(), ""))
+    def ask(
+        self, password: str = "wonderland", user: str = "alice@acme.example", host: str = "192.0.2.7"
+    ) -> "Deferred[object]":
+        return self.checker.requestAvatarId(Claim(user, password.encode(), "", host))
 
     def test_they_are_checkers(self) -> None:
         self.assertTrue(verifyObject(ICredentialsChecker, self.checker))
@@ -80,7 +82,6 @@ class PasswordCheckerTest(SynchronousTestCase):
         self.assertEqual(self.offload.ran, 3)
 
     def test_no_more_wait_than_there_is_room_for(self) -> None:
-        self.patch(authentication, "MAX_WAITING", 3)
         self.offload.hold()
         asked = [self.ask(f"wrong {number}") for number in range(5)]
         self.failureResultOf(self.ask(), Busy)
@@ -93,6 +94,46 @@ class PasswordCheckerTest(SynchronousTestCase):
         for one in asked[:2]:
             self.failureResultOf(one, Refused)
         self.successResultOf(self.ask())
+
+    def test_another_address_has_its_turn_next_but_one(self) -> None:
+        self.offload.hold()
+        crowd = [self.ask(f"wrong {number}", host=f"2001:db8::{number}") for number in range(5)]
+        self.failureResultOf(self.ask("wrong", host="2001:db8::9"), Busy)
+        user = self.ask(host="2001:db8:0:1::1")
+        for _ in range(3):
+            self.assertNoResult(user)
+            self.offload.release_next()
+        self.assertNoResult(user)
+        self.offload.release_next()
+        self.successResultOf(user)
+        self.offload.release()
+        for one in crowd:
+            self.failureResultOf(one, Refused)
+
+    def test_a_claim_withdrawn_early_or_late_takes_no_turn(self) -> None:
+        self.offload.hold()
+        verified = [self.ask("wrong") for _ in range(2)]
+        claim = Claim("alice@acme.example", b"wonderland", "", "192.0.2.8")
+        waiting = self.checker.requestAvatarId(claim)
+        claim.withdraw()
+        self.failureResultOf(waiting, Busy)
+        self.failureResultOf(self.checker.requestAvatarId(claim), Busy)
+        self.offload.release()
+        self.assertEqual(self.offload.ran, 2)
+        for one in verified:
+            self.failureResultOf(one, Refused)
+
+    def test_a_claim_withdrawn_while_verified_keeps_its_turn_till_the_end(self) -> None:
+        self.offload.hold()
+        claims = [Claim("alice@acme.example", b"wrong", "", "192.0.2.8") for _ in range(2)]
+        asked = [self.checker.requestAvatarId(claim) for claim in claims]
+        for claim in claims:
+            claim.withdraw()
+        self.ask()
+        self.assertEqual(self.offload.waiting, 2)
+        self.offload.release()
+        for one in asked:
+            self.failureResultOf(one, Refused)
 
     def test_a_verification_that_fails_gives_its_turn_away(self) -> None:
         self.offload.fail_next(Unavailable("offload", "the server is stopping"), times=3)
