@@ -116,15 +116,15 @@ class IQueueCare(Interface):
         """
 
     async def remove(message: int, now: float, by: str) -> int:
-        """Remove a message with all its rows, whoever has them, and tell who did it; return how many rows there were.
+        """Remove the rows of a message that nobody has, and tell who did it; return how many rows there were.
 
-        What is being sent at the moment may still arrive.
+        What is being delivered goes on; the message goes with its last row.
         """
 
     async def seize(message: int, owner: int) -> Job | None:
-        """Take all rows of a message, whoever has them, as one job whatever their lanes; None when there are none.
+        """Take all rows of a message that nobody has, as one job whatever their lanes; None when there are none.
 
-        Their claim is raised by one: what others still do with them counts for nothing. Raises LeaseLost.
+        Their claim is raised by one. What is being delivered goes on. Raises LeaseLost.
         """
 
 

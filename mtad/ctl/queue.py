@@ -1,17 +1,19 @@
 """`mtactl queue`: what waits, and for what; and what is done about it by hand."""
 
+from typing import NoReturn
+
 import click
 
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres import care
 from mtad.adapters.postgres.pool import Pool
-from mtad.ctl.access import Access
+from mtad.ctl.access import Access, Stores
 from mtad.ctl.returning import give_back
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.model.address import path
 from mtad.model.errors import InvalidInput
 from mtad.model.identity import parse_id, print_id
-from mtad.model.job import RowState, Status, Waiting
+from mtad.model.job import RowState, Settlement, Status, Waiting
 
 _COLUMNS = ("id", "received", "size", "from", "to", "status", "attempts", "due")
 
@@ -73,13 +75,9 @@ def retry(access: Access, message: int) -> None:
 
     async def work(pool: Pool) -> int:
         retried = await care.retry(pool, message, SystemClock().now(), "mtactl queue retry")
-        if not retried and await care.waiting(pool, message) is not None:
-            raise InvalidInput(print_id(message), "none of its recipients waits: they are being delivered or kept")
-        return retried
+        return retried or await _nothing_done(pool, message, "they are being delivered or kept")
 
     retried = access.ask(work)
-    if not retried:
-        raise _not_there(message)
     click.echo(f"{print_id(message)}: {_recipients(retried)} due now")
 
 
@@ -87,11 +85,13 @@ def retry(access: Access, message: int) -> None:
 @click.argument("message", metavar="ID", callback=message_id)
 @click.pass_obj
 def remove(access: Access, message: int) -> None:
-    """Remove a message with all its recipients; nobody is told."""
-    now = SystemClock().now()
-    removed = access.ask(lambda pool: care.remove(pool, message, now, "mtactl queue remove"))
-    if not removed:
-        raise _not_there(message)
+    """Remove a message with all recipients it is not being delivered to; nobody is told."""
+
+    async def work(pool: Pool) -> int:
+        removed = await care.remove(pool, message, SystemClock().now(), "mtactl queue remove")
+        return removed or await _nothing_done(pool, message, "they are being delivered")
+
+    removed = access.ask(work)
     click.echo(f"{print_id(message)}: removed with {_recipients(removed)}, nobody is told")
 
 
@@ -101,12 +101,22 @@ def remove(access: Access, message: int) -> None:
 def bounce(access: Access, message: int) -> None:
     """Return a message to its sender, for all recipients it still waits for."""
     settings = access.settings()
-    written = access.act(lambda stores: give_back(message, stores, settings, "mtactl queue bounce"))
-    if written is None:
-        raise _not_there(message)
+
+    async def work(stores: Stores) -> Settlement:
+        written = await give_back(message, stores, settings, "mtactl queue bounce")
+        return written or await _nothing_done(stores.pool, message, "they are being delivered")
+
+    written = access.act(work)
     reports = [print_id(report.content_id) for report in written.reports]
     told = f"its sender is told by {reports[0]}" if reports else "there is no sender to tell"
     click.echo(f"{print_id(message)}: ended for {_recipients(len(written.results))}, {told}")
+
+
+async def _nothing_done(pool: Pool, message: int, because: str) -> NoReturn:
+    """Say why a command found no recipient to deal with."""
+    if await care.waiting(pool, message) is None:
+        raise _not_there(message)
+    raise InvalidInput(print_id(message), f"none of its recipients waits: {because}")
 
 
 def _not_there(message: int) -> InvalidInput:

@@ -1,8 +1,8 @@
 """Returning a message to its sender by hand: its rows end as if they were refused for good, with a report.
 
-For the moment the command is a node like any other: it takes the rows, and settles them as a worker does, so that a
-server that has them at the same time comes too late. When it is ended in between, the rows are freed like those of any
-node that died.
+For the moment the command is a node like any other: it takes the rows that nobody has, and settles them as a worker
+does. What a server is delivering at the same time is left to it. When the command is ended in between, the rows are
+freed like those of any node that died.
 """
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class Ids:
 
 
 async def give_back(message: int, stores: Stores, settings: Settings, by: str) -> Settlement | None:
-    """End all of a message unserved and tell its sender; return what was written, None when nothing of it waits.
+    """End what waits of a message unserved and tell its sender; return what was written, None when nothing waits.
 
     `by` is the command that asked for it.
     """

@@ -279,8 +279,8 @@ class MemoryStore:
         return self._tell_care(RETRIED, message, now, by, rows)
 
     def remove(self, message: int, now: float, by: str) -> int:
-        """Remove a message and its rows; return how many."""
-        rows = self._rows_of(message)
+        """Remove a message's rows that nobody delivers; return how many."""
+        rows = [row for row in self._rows_of(message) if row.owner is None]
         removed = self._tell_care(REMOVED, message, now, by, rows)
         for row in rows:
             del self.rows[message, row.recipient.n]
@@ -294,9 +294,9 @@ class MemoryStore:
         return len(rows)
 
     def seize(self, message: int, owner: int) -> Job | None:
-        """Take all rows of a message for `owner`; LeaseLost."""
+        """Take all rows of a message that nobody has for `owner`; LeaseLost."""
         self._require(owner)
-        rows = self._rows_of(message)
+        rows = [row for row in self._rows_of(message) if row.owner is None]
         for row in rows:
             row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
         return self._job(message, rows[0].lane, rows) if rows else None

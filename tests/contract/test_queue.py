@@ -585,7 +585,7 @@ class QueueContract:
         self.assertEqual((await self.row(7)).status, Status.QUEUED)
 
     async def test_removing_leaves_only_the_story(self) -> None:
-        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        await self.freed(7, recipients=recipients(2))
         self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 2)
         self.assertIsNone(await self.queue.waiting(7))
         await self.assert_gone(7)
@@ -595,8 +595,23 @@ class QueueContract:
         self.assertEqual(await self.kinds(7), ["received", "removed"])
         self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
 
+    async def test_what_is_being_delivered_is_neither_removed_nor_seized(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
+        _, owner = await self.beside()
+        self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 0)
+        self.assertIsNone(await self.queue.seize(7, owner))
+        self.assertEqual(await self.kinds(7), ["received"])
+        await self.queue.settle([settlement(7, held(0), again(1), total=3)], self.owner, NOW + 1)
+        self.assertEqual(await self.queue.remove(7, NOW + 2, "mtactl"), 2)
+        (row,) = (await self.queue.waiting(7)).rows
+        self.assertEqual((row.recipient.n, row.status, row.owner), (2, Status.DELIVERING, self.owner))
+        self.assertEqual(await self.queue.content(7), b"content")
+        await self.queue.settle([settlement(7, gone(2), total=3)], self.owner, NOW + 3)
+        await self.assert_gone(7)
+
     async def test_removing_leaves_a_shared_content_to_the_other(self) -> None:
         await self.queue.accept(shared_letter(7, 8), self.owner)
+        await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW)
         await self.queue.remove(7, NOW + 1, "mtactl")
         self.assertEqual(await self.queue.content(7), b"shared")
         await self.queue.remove(8, NOW + 1, "mtactl")
@@ -606,6 +621,7 @@ class QueueContract:
         both = (*recipients(2), Recipient(2, ALICE, ALICE, "local:other.example"))
         await self.queue.accept(letter(7, recipients=both), self.owner)
         await self.queue.settle([settlement(7, held(0), again(1), total=3)], self.owner, NOW + 1)
+        await self.queue.release([Row(7, 2, 1)], self.owner, NOW + 1)
         _, owner = await self.beside()
         job = await self.queue.seize(7, owner)
         self.assertEqual([target.recipient for target in job.targets], list(both))
@@ -619,9 +635,9 @@ class QueueContract:
 
     async def test_nothing_is_seized_of_nothing_or_without_a_node(self) -> None:
         self.assertIsNone(await self.queue.seize(7, self.owner))
-        await self.queue.accept(letter(7), self.owner)
+        await self.freed(7)
         await self.assert_lost(self.queue.seize(7, self.owner + 1))
-        self.assertEqual((await self.row(7)).owner, self.owner)
+        self.assertEqual((await self.row(7)).owner, 0)
 
     # Trouble
 

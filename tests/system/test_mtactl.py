@@ -206,7 +206,7 @@ class QueueTest(DatabaseCase):
         self.owner = node.owner
         await queue.accept(letter(MESSAGE, recipients=recipients(2), events=events), node.owner)
         await queue.accept(letter(OTHER, reverse_path=None, received_at=NOW + 1), node.owner)
-        await self.pool.query("update message_queue set status = 'held' where message = %s and n = 0", (OTHER,))
+        await self.pool.query("update message_queue set status = 'held', owner = null where message = %s", (OTHER,))
         self.ids = [print_id(MESSAGE), print_id(OTHER)]
 
     async def test_what_waits_is_listed_oldest_first(self) -> None:
@@ -257,7 +257,16 @@ class QueueTest(DatabaseCase):
         self.assertRegex(await self.mtactl("trace", self.ids[1]), r'retried .*by="mtactl queue retry"')
         self.assertIn("none of its recipients waits", await self.refused("queue", "retry", self.ids[0]))
 
+    async def free(self) -> None:
+        await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW)
+
+    async def test_what_is_being_delivered_is_left_alone(self) -> None:
+        for command in ("retry", "remove", "bounce"):
+            self.assertIn("they are being delivered", await self.refused("queue", command, self.ids[0]))
+        self.assertEqual(await self.statuses(MESSAGE), [(0, "delivering"), (1, "delivering")])
+
     async def test_a_message_is_removed(self) -> None:
+        await self.free()
         said = await self.mtactl("queue", "remove", self.ids[0])
         self.assertEqual(said, f"{self.ids[0]}: removed with 2 recipients, nobody is told\n")
         self.assertEqual(await self.statuses(MESSAGE), [])
@@ -265,6 +274,7 @@ class QueueTest(DatabaseCase):
         self.assertRegex(await self.mtactl("trace", self.ids[0]), r'removed .*by="mtactl queue remove"')
 
     async def test_a_message_is_returned_to_its_sender(self) -> None:
+        await self.free()
         said = await self.mtactl("queue", "bounce", self.ids[0])
         self.assertRegex(said, rf"^{self.ids[0]}: ended for 2 recipients, its sender is told by [0-9A-Z]{{13}}\n$")
         report = said.split()[-1]

@@ -78,7 +78,8 @@ update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over
 where message = %s and status in ('queued', 'held') and hold is null
 returning organisation, recipient
 """
-_REMOVE = "delete from message_queue where message = %s returning organisation, recipient"
+# What has an owner is being delivered at this moment.
+_REMOVE = "delete from message_queue where message = %s and owner is null returning organisation, recipient"
 # The same locks and the same cleaning as a settlement's (`statements`), in the dialect of the pool.
 _LOCK = re.sub(r"\$\d", "%s", LOCK_MESSAGES.sql)
 _CLEAN = re.sub(r"\$\d", "%s", CLEAN.sql)
@@ -94,7 +95,7 @@ async def retry(pool: Pool, message: int, now: float, by: str) -> int:
 
 
 async def remove(pool: Pool, message: int, now: float, by: str) -> int:
-    """Remove a message with all its rows."""
+    """Remove a message's rows that nobody delivers, and the message with its last one."""
 
     async def work(cursor: Cursor) -> int:
         await cursor.query(_LOCK, ([message], [message]))

@@ -289,14 +289,14 @@ CLAIM = _statement(
     lane=LANES,
 )
 
-# $1 owner, $2 message.
+# $1 owner, $2 message. What has an owner is being delivered at this moment.
 SEIZE = _statement(
     "seize",
     """
     with {me},
     taken as (
         update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
-        where q.message = $2::int8 and exists (select from me)
+        where q.message = $2::int8 and q.owner is null and exists (select from me)
         returning q.*
     )
     {shared}
