@@ -29,6 +29,7 @@ from mtad.smtp.transaction import Transaction, sayable
 
 CONNECT_SECONDS = 30.0
 CLEAR_SECONDS = 3600.0
+PATIENCE_SECONDS = 600.0
 _MAX_CLEAR = 1000
 RECIPIENTS_PER_TRANSACTION = 100
 """What every server takes at once (RFC 5321 §4.5.3.1.8)."""
@@ -60,9 +61,18 @@ class MailClient:
         self._clear_until: dict[str, float] = {}
 
     async def deliver(
-        self, hop: NextHop, reverse_path: Address | None, recipients: Sequence[Address], content: bytes
+        self,
+        hop: NextHop,
+        reverse_path: Address | None,
+        recipients: Sequence[Address],
+        content: bytes,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> list[Outcome]:
-        """Send a message to the server that `hop` names; one outcome a recipient, in order."""
+        """Send a message to the server that `hop` names; one outcome a recipient, in order.
+
+        It waits `patience_seconds` at most for others to be done with their connections to that server. After the
+        server's own trouble (Scope.HOST) it is not asked for more: that outcome is the remaining recipients' too.
+        """
         wrong = _wrong_with(reverse_path, content)
         if wrong is not None:
             return [wrong] * len(recipients)
@@ -70,13 +80,18 @@ class MailClient:
             None if sayable(recipient) else _unsayable(recipient) for recipient in recipients
         ]
         open_ = [n for n, outcome in enumerate(outcomes) if outcome is None]
+        ends_at = self._clock.seconds() + patience_seconds
         for start in range(0, len(open_), RECIPIENTS_PER_TRANSACTION):
             some = open_[start : start + RECIPIENTS_PER_TRANSACTION]
             transaction = Transaction(
                 reverse_path, tuple(recipients[n] for n in some), len(content), not content.isascii()
             )
-            for n, outcome in zip(some, await self._send(hop, transaction, content), strict=True):
+            sent = await self._send(hop, transaction, content, ends_at)
+            for n, outcome in zip(some, sent, strict=True):
                 outcomes[n] = outcome
+            trouble = next((outcome for outcome in sent if _is_of_the_host(outcome)), None)
+            if trouble is not None:
+                return [outcome or trouble for outcome in outcomes]
         return cast(list[Outcome], outcomes)
 
     def abort(self) -> None:
@@ -88,17 +103,23 @@ class MailClient:
         """Take leave of servers that nothing is being sent to."""
         self._pool.close()
 
-    async def _send(self, hop: NextHop, transaction: Transaction, content: bytes) -> Sequence[Outcome]:
+    async def _send(self, hop: NextHop, transaction: Transaction, content: bytes, ends_at: float) -> Sequence[Outcome]:
         while True:
-            session = await self._pool.take(hop)
+            session = await self._pool.take(hop, ends_at - self._clock.seconds())
             if isinstance(session, Deferred):
                 return [session] * len(transaction.recipients)
             kept = session.transactions_count > 0
             remote = _remote(hop, session)
             self._in_use.add(session)
-            outcomes = await session.transact(transaction, content)
-            self._in_use.discard(session)
-            self._pool.give_back(hop, session)
+            try:
+                outcomes = await session.transact(transaction, content)
+            except BaseException:
+                # Nobody knows what was said last, so nothing more can be; the place is free all the same.
+                session.drop()
+                raise
+            finally:
+                self._in_use.discard(session)
+                self._pool.give_back(hop, session)
             # A server may close what it thinks idle just when it is used again: nothing was tried, so it is tried now.
             if not (kept and session.stale):
                 return [replace(outcome, remote=remote) for outcome in outcomes]
@@ -151,6 +172,10 @@ class MailClient:
         if len(self._clear_until) == _MAX_CLEAR:
             del self._clear_until[next(iter(self._clear_until))]
         self._clear_until[address] = self._clock.seconds() + CLEAR_SECONDS
+
+
+def _is_of_the_host(outcome: Outcome) -> bool:
+    return isinstance(outcome, Deferred) and outcome.scope is Scope.HOST
 
 
 def _remote(hop: NextHop, session: ClientSession) -> Remote:

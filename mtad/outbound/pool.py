@@ -1,8 +1,8 @@
 """Connections kept for a while and used again, and a bound on how many one destination has.
 
-A delivery takes a connection: one that is idle, else a new one while there is room, else it waits its turn. Given back,
-a connection serves the delivery that waits longest, or stays idle for a while; one that served its share, or that the
-server closed, is let go. What is said to a next hop is not this module's business.
+A delivery takes a connection: one that is idle, else a new one while there is room, else it waits its turn, for some
+time. Given back, a connection serves the delivery that waits longest, or stays idle for a while; one that served its
+share, or that the server closed, is let go. What is said to a next hop is not this module's business.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mtad.model.next_hop import NextHop
-from mtad.model.outcome import Deferred
+from mtad.model.outcome import Deferred, Scope
 from mtad.outbound.session import ClientSession
 
 IDLE_SECONDS = 10.0
@@ -48,13 +48,15 @@ class SessionPool:
         self._destinations: dict[NextHop, _Destination] = {}
         self._closed = False
 
-    async def take(self, hop: NextHop) -> ClientSession | Deferred:
-        """Return a session for one transaction, to be given back afterwards; or why there is none."""
+    async def take(self, hop: NextHop, patience_seconds: float) -> ClientSession | Deferred:
+        """Return a session for one transaction, to be given back afterwards; or why there is none.
+
+        It waits for others to give theirs back no longer than `patience_seconds`; opening one has limits of its own.
+        """
+        ends_at = self._clock.seconds() + patience_seconds
         destination = self._destinations.setdefault(hop, _Destination())
         while not destination.idle and destination.count == self._max_connections:
-            turn: defer.Deferred[Deferred | None] = defer.Deferred()
-            destination.waiting.append(turn)
-            if trouble := await turn:
+            if trouble := await self._turn(destination, ends_at):
                 return trouble
         if destination.idle:
             # The latest used: the others get their chance to grow old.
@@ -81,6 +83,20 @@ class SessionPool:
         for hop, destination in list(self._destinations.items()):
             for session in list(destination.idle):
                 self._let_go(hop, session)
+
+    async def _turn(self, destination: _Destination, ends_at: float) -> Deferred | None:
+        """Wait until there may be something to take; return why there will be nothing, or nothing in time."""
+        turn: defer.Deferred[Deferred | None] = defer.Deferred()
+        destination.waiting.append(turn)
+        late = Deferred("all connections to this server are in use", Scope.HOST, "4.4.5")
+        timer = self._clock.callLater(max(0.0, ends_at - self._clock.seconds()), turn.callback, late)
+        try:
+            return await turn
+        finally:
+            if timer.active():
+                timer.cancel()
+            if turn in destination.waiting:
+                destination.waiting.remove(turn)
 
     async def _new(self, hop: NextHop, destination: _Destination) -> ClientSession | Deferred:
         destination.count += 1

@@ -81,7 +81,8 @@ class RemoteDelivery:
         attempt = _Attempt(recipients)
         ends_at = self._clock.seconds() + ATTEMPT_SECONDS
         for hop in islice(self._hops(route, attempt), MAX_ADDRESSES):
-            attempt.take(hop, await self._client.deliver(hop, reverse_path, attempt.unanswered, content))
+            left = ends_at - self._clock.seconds()
+            attempt.take(hop, await self._client.deliver(hop, reverse_path, attempt.unanswered, content, left))
             if not attempt.unanswered or self._clock.seconds() >= ends_at:
                 break
         return attempt.outcomes(domain, route.trouble)

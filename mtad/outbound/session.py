@@ -150,6 +150,10 @@ class ClientSession(Protocol):
         """Drop the connection before anything was said on it."""
         self._break(_lost("the connection is not wanted"))
 
+    def drop(self) -> None:
+        """Drop the connection in the middle of whatever is said on it: nobody waits for the end any more."""
+        self._break(_lost("the delivery was given up"))
+
     @property
     def peer(self) -> str | None:
         """The address and port of the other end; None over a unix socket."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import Deferred as Pending
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -143,6 +144,14 @@ class DeliverTest(LmtpCase):
         outcomes = self.deliver(*(Address(f"u{n}", "acme.example") for n in range(250)))
         self.assertEqual([type(outcome) for outcome in outcomes], [Delivered] * 250)
         self.assertEqual([session.lines.count(b"DATA") for session in server.sessions], [3])
+
+    def test_after_the_servers_own_trouble_it_is_asked_for_no_more(self) -> None:
+        recipients = [Address(f"user{n}", "acme.example") for n in range(250)]
+        server = self.serve({b"MAIL": [b"250 ok\r\n", b"451 4.3.2 enough\r\n", b"250 ok\r\n"]})
+        outcomes = self.deliver(*recipients)
+        self.assertEqual([type(outcome) for outcome in outcomes], [Delivered] * 100 + [Deferred] * 150)
+        self.assertEqual({outcome.status for outcome in outcomes[100:]}, {"4.3.2"})
+        self.assertEqual(sum(line.startswith(b"MAIL") for line in server.lines), 2)
 
     def test_a_recipient_that_cannot_be_said_fails_alone(self) -> None:
         server = self.serve()
@@ -531,6 +540,47 @@ class KeptTest(LmtpCase):
         for delivery in waiting:
             self.assertIsInstance(self.successResultOf(delivery)[0], Delivered)
         self.assertEqual(len(server.sessions), 2)
+
+    def test_a_turn_that_does_not_come_in_time_is_the_hosts_trouble(self) -> None:
+        server = self.serve({b".": SILENCE})
+        busy = [self.begin(ALICE) for _ in range(2)]
+        late = Pending.fromCoroutine(self.client.deliver(STORE, ANN, (ALICE, BOB), SMALL, 60.0))
+        patient = self.begin(ALICE)
+        self.turn(59)
+        self.assertNoResult(late)
+        self.turn(1)
+        self.assertIn("in use", self.deferred(self.successResultOf(late), Scope.HOST))
+        for session in server.sessions:
+            assert session.transport is not None
+            session.transport.write(b"250 ok\r\n")
+        self.turn()
+        self.assertIsInstance(self.successResultOf(busy[0])[0], Delivered)
+        self.assertNoResult(patient)
+        self.assertEqual(sum(len(session.messages) for session in server.sessions), 3)
+
+    def test_a_delivery_given_up_while_it_waits_takes_nobodys_turn(self) -> None:
+        server = self.serve({b".": [SILENCE, SILENCE, b"250 ok\r\n"]})
+        busy = [self.begin(ALICE) for _ in range(2)]
+        given_up, patient = self.begin(ALICE), self.begin(ALICE)
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        assert server.sessions[0].transport is not None
+        server.sessions[0].transport.write(b"250 ok\r\n")
+        self.turn()
+        self.assertIsInstance(self.successResultOf(patient)[0], Delivered)
+        self.assertIsInstance(self.successResultOf(busy[0])[0], Delivered)
+
+    def test_a_delivery_given_up_in_the_middle_frees_its_place(self) -> None:
+        server = self.serve({b"MAIL": SILENCE})
+        for _ in range(3):
+            delivery = self.begin()
+            delivery.cancel()
+            self.failureResultOf(delivery, CancelledError)
+            self.turn()
+            self.assertTrue(server.sessions[-1].closed)
+        self.assertEqual(len(server.sessions), 3)
+        server.script[b"MAIL"] = b"250 ok\r\n"
+        self.assertIsInstance(self.deliver()[0], Delivered)
 
     def test_a_host_that_cannot_be_reached_is_tried_once_for_all_who_wait(self) -> None:
         self.network.silent.add(ADDR)
