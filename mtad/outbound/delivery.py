@@ -1,7 +1,7 @@
 """Delivery: carries a job to its next hop and says how each recipient fared.
 
     local:acme.example      recipients hosted here: a Maildir, or a mail store that speaks LMTP or SMTP
-    mx:remote.example       recipients elsewhere: `mtad.outbound.remote`
+    mx:remote.example       recipients elsewhere: `mtad.outbound.remote`; here all the same if the domain has moved here
 
 The mailbox and the way it is served are looked up when the message is delivered, not when it was accepted: what the
 operator changed meanwhile holds. Every trouble of ours is Deferred; an error nobody foresaw is one too.
@@ -82,13 +82,30 @@ class DeliveryService(Service):
         """Fire with one outcome a target, in their order; never fails."""
         kind, _, domain = job.destination.partition(":")
         if kind == ELSEWHERE:
-            recipients = [target.recipient.address for target in job.targets]
-            sending = self._remote.deliver(domain, job.reverse_path, recipients, content)
-            return defer.Deferred.fromCoroutine(self._watched("remote", job, job.targets, sending))
+            return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, content))
         return defer.Deferred.fromCoroutine(self._deliver_here(job, content))
 
+    async def _deliver_elsewhere(self, domain: str, job: Job, content: bytes) -> list[Outcome]:
+        """Deliver to a domain that was hosted elsewhere when the message came, and here if it is here by now."""
+        try:
+            hosted = await self._directory.domain(domain)
+        except Unavailable as trouble:
+            return self._all(job, _away(trouble))
+        if hosted is not None and hosted.verified:
+            return await self._deliver_here(job, content)
+        recipients = [target.recipient.address for target in job.targets]
+        sending = self._remote.deliver(domain, job.reverse_path, recipients, content)
+        return await self._watched("remote", job, job.targets, sending)
+
+    def _all(self, job: Job, outcome: Outcome) -> list[Outcome]:
+        """Return the outcome for every target, told."""
+        for target in job.targets:
+            self._tell(job, target, "none", outcome)
+        return [outcome] * len(job.targets)
+
     async def _deliver_here(self, job: Job, content: bytes) -> list[Outcome]:
-        ways = await together(self._way(target) for target in job.targets)
+        moved = job.destination.startswith(f"{ELSEWHERE}:")
+        ways = await together(self._way(target, moved) for target in job.targets)
         groups: dict[LocalDelivery, list[int]] = {}
         results: dict[int, Outcome] = {}
         for position, way in enumerate(ways):
@@ -110,13 +127,17 @@ class DeliveryService(Service):
             results.update(zip(group, outcomes, strict=True))
         return [results[position] for position in range(len(job.targets))]
 
-    async def _way(self, target: Target) -> _Way | Deferred | Failed:
+    async def _way(self, target: Target, moved: bool) -> _Way | Deferred | Failed:
+        """Return how a target is served, or why it is not; who was no mailbox here when it was queued is waited for."""
         address = target.recipient.address
         try:
             entry = await self._directory.entry(address)
         except Unavailable as trouble:
-            return Deferred(f"the directory does not answer: {shown(trouble.reason)}", Scope.DESTINATION, "4.3.0")
+            return _away(trouble)
         if entry.domain is None or not entry.domain.verified or not isinstance(entry.behind, Mailbox):
+            if moved:
+                detail = f"the domain of {address} has come to this server, and the address leads to no mailbox yet"
+                return Deferred(detail, Scope.RECIPIENT, "4.1.1")
             return Failed(f"{address} is no mailbox here any more", Scope.RECIPIENT, "5.1.1")
         if not entry.behind.enabled:
             return Deferred(f"{address} is switched off", Scope.RECIPIENT, "4.2.1")
@@ -153,13 +174,17 @@ class DeliveryService(Service):
         except Exception as surprise:
             self._journal.record("session.surprise", failure=shown(repr(surprise), 4000))
             outcomes = [Deferred("internal trouble", Scope.MESSAGE, "4.3.0")] * len(targets)
+        domain = job.destination.partition(":")[2]
+        sent = any(isinstance(outcome, Delivered) for outcome in outcomes)
         self._journal.record(
             "delivery.attempted",
             id=print_id(job.message),
-            domain=job.destination.partition(":")[2],
+            domain=domain,
+            # What a sender mistyped or made up must not take the room in the metrics that real domains need.
+            real=not domain.startswith("[") and (sent or kind != "remote"),
             type=kind,
             seconds=self._clock.seconds() - began_at,
-            sent=int(any(isinstance(outcome, Delivered) for outcome in outcomes)),
+            sent=int(sent),
         )
         for target, outcome in zip(targets, outcomes, strict=True):
             self._tell(job, target, kind, outcome)
@@ -178,3 +203,7 @@ class DeliveryService(Service):
             detail=outcome.detail,
             **where,
         )
+
+
+def _away(trouble: Unavailable) -> Deferred:
+    return Deferred(f"the directory does not answer: {shown(trouble.reason)}", Scope.DESTINATION, "4.3.0")

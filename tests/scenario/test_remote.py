@@ -230,6 +230,39 @@ class TroubleTest(RemoteCase):
         return b"354 go\r\n"
 
 
+class MovedTest(RemoteCase):
+    """A domain that is hosted elsewhere when mail for it is accepted, and here when it is delivered."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.message = self.sent("bob@remote.example", "nobody@remote.example")
+        self.assertEqual(self.kinds(self.message), ["deferred", "deferred"])
+        self.world.zone["remote.example"] = ["MX 10 mx.test"]
+
+    def test_its_mailboxes_get_their_mail_and_the_others_are_waited_for(self) -> None:
+        self.world.host("bob@remote.example", organisation="other")
+        self.world.advance(HOUR)
+        self.assertEqual(len(self.world.mail("bob@remote.example")), 1)
+        self.assertEqual(set(self.kinds(self.message)), {"deferred", "delivered"})
+        self.assertIn("leads to no mailbox yet", str(self.last(self.message)["detail"]))
+        self.world.host("bob@remote.example", "nobody@remote.example", organisation="other")
+        self.world.advance(8 * HOUR)
+        self.assertEqual(len(self.world.mail("nobody@remote.example")), 1)
+        self.assertIsNone(self.world.store.waiting(self.message))
+
+    def test_one_that_nobody_verified_is_a_loop(self) -> None:
+        self.world.host("bob@remote.example", organisation="other", verified=False)
+        self.world.advance(HOUR)
+        self.assertEqual(self.last(self.message)["status"], "5.4.6")
+        self.assertEqual(self.world.mail("bob@remote.example"), [])
+
+    def test_while_nobody_knows_it_is_waited_for(self) -> None:
+        self.world.directory.reachable = False
+        self.world.advance(HOUR)
+        self.assertEqual(set(self.kinds(self.message)), {"deferred"})
+        self.assertIn("the directory does not answer", str(self.last(self.message)["detail"]))
+
+
 class KeptTest(RemoteCase):
     def test_a_hundred_messages_share_a_connection(self) -> None:
         server = self.serve()
@@ -339,3 +372,13 @@ class LocalSmtpTest(RemoteCase):
         )
         (facts,) = self.world.journal.of("delivery.attempted")
         self.assertEqual((facts["domain"], facts["type"], facts["sent"]), ("store.example", "smtp", 1))
+
+    def test_only_domains_that_are_there_are_real_to_the_metrics(self) -> None:
+        self.world.host("ann@store.example", delivery=SmtpDelivery("127.0.0.1:2526"))
+        self.serve()
+        for recipient in ("bob@remote.example", "bob@no-such.example", "ann@store.example", "bob@[192.0.2.80]"):
+            self.sent(recipient)
+        real = {facts["domain"]: facts["real"] for facts in self.world.journal.of("delivery.attempted")}
+        self.assertEqual(
+            real, {"remote.example": True, "no-such.example": False, "store.example": True, "[192.0.2.80]": False}
+        )
