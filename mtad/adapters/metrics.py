@@ -45,7 +45,7 @@ class Journal:
     """Counts in a registry of its own, and gives `log` what is at least as loud as `least`.
 
     What the log then leaves out is the log's choice; `least` only spares it what it would leave out anyway. As many
-    domains as `max_domains` have series of their own: those met first.
+    domains as `max_domains` have series of their own: the real ones met first.
     """
 
     def __init__(self, log: LogSink = twisted_log, least: Level = Level.INFO, max_domains: int = 1000) -> None:
@@ -56,7 +56,7 @@ class Journal:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         families = {name: self._family(metric) for name, metric in METRICS.items()}
-        met = {DOMAINS: _Met(max_domains)}
+        met = {DOMAINS: _Met(max_domains, DOMAINS.admits)}
         self._events = {
             event: (
                 entry.level if entry.level is not None and _louder(entry.level, least) else None,
@@ -95,15 +95,19 @@ def _louder(level: Level, least: Level) -> bool:
 
 
 class _Met:
-    """The values of a label that have been met, up to a number of them; all metrics share them."""
+    """The values of a label that have been met, up to a number of them; all metrics share them.
 
-    def __init__(self, limit: int) -> None:
+    `admits` is the fact of an event that says whether its value may become one.
+    """
+
+    def __init__(self, limit: int, admits: str) -> None:
         self._limit = limit
+        self._admits = admits
         self._values: set[object] = set()
 
-    def __contains__(self, value: object) -> bool:
-        """Return whether it is one of them; while there is room every value is."""
-        if value not in self._values and len(self._values) < self._limit:
+    def holds(self, value: object, facts: Mapping[str, Fact]) -> bool:
+        """Return whether it is one of them, from now on if there is room and the event admits it."""
+        if value not in self._values and len(self._values) < self._limit and facts[self._admits]:
             self._values.add(value)
         return value in self._values
 
@@ -137,10 +141,17 @@ def _finding(family: Any, metric: Metric, update: Update, met: _Bounds) -> Calla
         found = series.get(values)
         if found is not None:
             return found
-        known = [value if value in allowed else OTHER for (allowed, _), value in zip(sources, values, strict=True)]
+        known = [
+            value if _holds(allowed, value, facts) else OTHER
+            for (allowed, _), value in zip(sources, values, strict=True)
+        ]
         child = family.labels(*known)
         if tuple(known) == values:
             series[values] = child
         return child
 
     return find
+
+
+def _holds(allowed: frozenset[str] | _Met, value: Fact, facts: Mapping[str, Fact]) -> bool:
+    return allowed.holds(value, facts) if isinstance(allowed, _Met) else value in allowed

@@ -35,9 +35,13 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FirstMet:
-    """Values of a label that nobody can list beforehand: the first ones met, as many as `setting` says."""
+    """Values of a label that nobody can list beforehand: the first ones met, as many as `setting` says.
+
+    A value becomes one of them by an event whose fact `admits` says so; until then it counts as `other`.
+    """
 
     setting: str
+    admits: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LOGINS = frozenset({"accepted", "refused", "deferred"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
-DOMAINS = FirstMet("metrics.max_domains")
+DOMAINS = FirstMet("metrics.max_domains", admits="real")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
 
@@ -188,7 +192,7 @@ EVENTS: Mapping[str, Entry] = {
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
     ),
     "delivery.attempted": _entry(
-        None, "id domain type seconds sent", Update("smtp_messages_sent_total", "sent", {"type": "type"}),
+        None, "id domain real type seconds sent", Update("smtp_messages_sent_total", "sent", {"type": "type"}),
         Update("smtp_delivery_duration_seconds", "seconds", {"domain": "domain", "type": "type"}),
     ),
     "delivery.tls_failed": _entry(Level.INFO, "host address reason", Update("delivery_tls_failures_total")),

@@ -67,6 +67,8 @@ class TableTest(SynchronousTestCase):
         for event, entry in EVENTS.items():
             for update in entry.updates:
                 metric = METRICS[update.metric]
+                admitting = {values.admits for values in metric.labels.values() if isinstance(values, FirstMet)}
+                self.assertLessEqual(admitting, entry.facts, event)
                 self.assertEqual(update.labels.keys(), metric.labels.keys(), event)
                 for label, source in update.labels.items():
                     if source.startswith("=") and not isinstance(metric.labels[label], FirstMet):

@@ -78,7 +78,7 @@ class JournalTest(SynchronousTestCase):
     def test_as_many_domains_as_allowed_have_series_of_their_own(self) -> None:
         journal = self.journal = Journal(lambda *_: None, max_domains=2)
         for domain in ("a.example", "b.example", "c.example", "a.example", "d.example"):
-            journal.record("delivery.attempted", id="1", domain=domain, type="remote", seconds=2.0, sent=1)
+            journal.record("delivery.attempted", id="1", domain=domain, real=True, type="remote", seconds=2.0, sent=1)
         counts = {
             domain: self.value("smtp_delivery_duration_seconds_count", domain=domain, type="remote")
             for domain in ("a.example", "b.example", "c.example", "other")
@@ -86,9 +86,19 @@ class JournalTest(SynchronousTestCase):
         self.assertEqual(counts, {"a.example": 2, "b.example": 1, "c.example": None, "other": 2})
         self.assertEqual(self.value("smtp_messages_sent_total", type="remote"), 5)
 
+    def test_a_domain_that_is_not_real_takes_no_room(self) -> None:
+        journal = self.journal = Journal(lambda *_: None, max_domains=1)
+        for domain, real in (("typo.example", False), ("a.example", False), ("a.example", True), ("a.example", False)):
+            journal.record("delivery.attempted", id="1", domain=domain, real=real, type="remote", seconds=2.0, sent=1)
+        counts = [
+            self.value("smtp_delivery_duration_seconds_count", domain=domain, type="remote")
+            for domain in ("typo.example", "a.example", "other")
+        ]
+        self.assertEqual(counts, [None, 2, 2])
+
     def test_without_room_for_domains_all_are_others(self) -> None:
         journal = self.journal = Journal(lambda *_: None, max_domains=0)
-        journal.record("delivery.attempted", id="1", domain="a.example", type="smtp", seconds=2.0, sent=0)
+        journal.record("delivery.attempted", id="1", domain="a.example", real=True, type="smtp", seconds=2.0, sent=0)
         self.assertEqual(self.value("smtp_delivery_duration_seconds_count", domain="other", type="smtp"), 1)
         self.assertEqual(self.value("smtp_messages_sent_total", type="smtp"), 0)
 
