@@ -28,6 +28,14 @@ def shown_below(command: str) -> list[str]:
     return comparable(re.sub(r"^    ", "", block[1], flags=re.MULTILINE))
 
 
+def readme_commands() -> list[str]:
+    """Return what README.md tells to send with a login and then to ask, each in one line."""
+    readme = re.sub(r" \\\n +", " ", (TOP / "README.md").read_text())
+    found = re.findall(r"^    (swaks .*--auth-user.*|\S*mtactl trace .*)$", readme, re.MULTILINE)
+    assert len(found) > 3, found
+    return found
+
+
 def comparable(printed: str) -> list[str]:
     return [VARYING.sub("*", line).rstrip() for line in printed.splitlines()]
 
@@ -57,5 +65,5 @@ class ReadmeTest(SynchronousTestCase):
 
     def test_make_run_says_to_try_the_same(self) -> None:
         said = (TOP / "docs" / "try-it.txt").read_text()
-        for command in (self.send, self.trace):
+        for command in (self.send, self.trace, *readme_commands()):
             self.assertIn(f"\n    {command}\n", said)
