@@ -12,6 +12,7 @@ import pickle
 import signal
 import struct
 import sys
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import BinaryIO
@@ -37,7 +38,8 @@ class _Answers:
             frame = framed((number, result, error))
         except Exception as uncarried:
             frame = framed((number, None, RuntimeError(f"cannot be carried: {error!r} {uncarried!r}")))
-        with self._lock:
+        # A parent that is gone hears nothing; what it asked for is done all the same.
+        with self._lock, suppress(BrokenPipeError):
             self._out.write(frame)
 
 
