@@ -10,7 +10,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     routing/       L1  where a recipient leads, and which hosts take its mail
     scheduling/    L1  when to try again
     interfaces.py  L2  the ports
-    inbound/       L3  flow in: factory, protocol, authentication, session, submission, routing, reception
+    inbound/       L3  flow in: factory, protocol, authentication, turns, session, submission, routing, reception
     outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
