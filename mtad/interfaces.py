@@ -202,6 +202,12 @@ class INetwork(Interface):
         `source` is the address of this machine to come from, of the family of `host`, which then is an address too.
         """
 
+    def is_ours(address: str) -> bool:
+        """Tell at once, and without sending anything, whether an IP address is one of this machine's.
+
+        False when it cannot be told.
+        """
+
 
 class ITlsContexts(Interface):
     """Certificates."""

@@ -44,6 +44,9 @@ from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
 from mtad.smtp.sasl import Login
 from mtad.web.site import site
 
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+"""Hosts to listen at that mean every address of this machine."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FlowOut:
@@ -223,7 +226,7 @@ def _delivery(settings: Settings, ports: Ports, membership: Membership) -> Deliv
             client=client,
             clock=ports.clock,
             chance=ports.random.random,
-            outward=_outward(settings),
+            outward=_outward(settings, ports),
         ),
         default=_default(settings),
         maildir_path=local.path if isinstance(local, Maildir) else settings.server.state_dir / "mail",
@@ -239,24 +242,23 @@ def _default(settings: Settings) -> LocalDelivery:
     return LmtpDelivery(local.addr) if isinstance(local, Lmtp) else SmtpDelivery(local.addr)
 
 
-def _outward(settings: Settings) -> Outward:
+def _outward(settings: Settings, ports: Ports) -> Outward:
     delivery = settings.delivery
-    return Outward(
-        own=_own(settings),
+    outward = Outward(
+        own=OwnNames(frozenset((settings.server.hostname.lower(),))),
         port=delivery.port,
         relay=None if delivery.relay is None else _smarthost(delivery.relay),
         sources=delivery.source_addresses,
         allow_private=delivery.allow_private,
     )
-
-
-def _own(settings: Settings) -> OwnNames:
-    """Return what leads back to this server; another port of its addresses is another server's."""
     listening = parse(settings.server.smtp_addr)
-    addresses: frozenset[str] = frozenset()
-    if isinstance(listening, HostPort) and listening.port == settings.delivery.port:
-        addresses = frozenset((listening.host,) if listening.host else settings.delivery.source_addresses)
-    return OwnNames(frozenset((settings.server.hostname.lower(),)), addresses)
+    if not isinstance(listening, HostPort) or listening.port != delivery.port:
+        # Another port of our addresses is another server's.
+        return outward
+    if listening.host in EVERYWHERE:
+        own = replace(outward.own, addresses=frozenset(delivery.source_addresses))
+        return replace(outward, own=own, is_ours=ports.network.is_ours)
+    return replace(outward, own=replace(outward.own, addresses=frozenset((listening.host,))))
 
 
 def _smarthost(relay: Relay) -> NextHop:

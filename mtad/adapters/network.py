@@ -7,6 +7,7 @@ a machine without IPv6 is served as well. It does not guard where a dial may go.
 
 import errno
 import socket
+from ipaddress import ip_address
 from typing import Any, cast
 
 from twisted.internet import error
@@ -35,6 +36,9 @@ BACKLOG = 1024
 
 # A family the kernel was built or booted without.
 _ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
+# The family of each version of IP, and an address of it that no machine has.
+_FAMILIES = {4: (socket.AF_INET, "240.0.0.1"), 6: (socket.AF_INET6, "100::1")}
 
 
 class IReactor(IReactorTCP, IReactorUNIX, IReactorSocket, IReactorTime, IReactorPluggableNameResolver):
@@ -94,6 +98,14 @@ class SocketNetwork:
         connected.addTimeout(timeout_seconds, self._reactor, _timed_out)
         return connected.addErrback(_as_connect_error)
 
+    def is_ours(self, address: str) -> bool:
+        """Tell by binding a socket to the address, where the kernel lets nobody bind to others' (ip_nonlocal_bind)."""
+        try:
+            family, nobodys = _FAMILIES[ip_address(address).version]
+        except ValueError:
+            return False
+        return _may_bind(family, address) and not _may_bind(family, nobodys)
+
     def _endpoint(self, address: str, timeout_seconds: float, source: str | None) -> IStreamClientEndpoint:
         where = parse(address)
         bind = (source, 0) if source else None
@@ -131,6 +143,15 @@ def bound(address: str) -> list[socket.socket]:
     if not sockets:
         raise OSError(errno.EADDRNOTAVAIL, "no address of that name is one of this machine's")
     return sockets
+
+
+def _may_bind(family: int, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _listening(family: int, place: tuple[Any, ...]) -> socket.socket:

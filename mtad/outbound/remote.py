@@ -39,11 +39,13 @@ _SHOWN_WORDS = 120
 class Outward:
     """How mail leaves: to port `port` of the hosts the DNS names, or all of it to `relay`.
 
-    `own` is what this server is called and reached by. `sources` are the addresses it comes from, any of them that is
-    of the other side's family; none leaves it to the system. `allow_private` lifts the guard.
+    `own` is what this server is called and reached by, with the addresses that `is_ours` tells of. `sources` are the
+    addresses it comes from, any of them that is of the other side's family; none leaves it to the system.
+    `allow_private` lifts the guard.
     """
 
     own: OwnNames
+    is_ours: Callable[[str], bool] = lambda _: False
     port: int = 25
     relay: NextHop | None = None
     sources: tuple[str, ...] = ()
@@ -89,11 +91,21 @@ class RemoteDelivery:
 
     async def _route(self, domain: str) -> Hosts | NoRoute:
         known: dict[Question, Answer] = {}
-        while isinstance(found := step(domain, known, self._outward.own, self._chance), Needs):
-            questions = sorted(found.questions, key=str)
-            answers = await together(self._resolver.resolve(question) for question in questions)
-            known.update(zip(questions, answers, strict=True))
-        return found
+        own = self._outward.own
+        while True:
+            found = step(domain, known, own, self._chance)
+            if isinstance(found, Needs):
+                questions = sorted(found.questions, key=str)
+                answers = await together(self._resolver.resolve(question) for question in questions)
+                known.update(zip(questions, answers, strict=True))
+            elif isinstance(found, Hosts) and (ours := self._ours(found)):
+                own = replace(own, addresses=own.addresses | ours)
+            else:
+                return found
+
+    def _ours(self, route: Hosts) -> frozenset[str]:
+        addresses = (address for host in route.hosts for address in host.addresses)
+        return frozenset(address for address in addresses if self._outward.is_ours(address))
 
     def _hops(self, route: Hosts, attempt: "_Attempt") -> Iterator[NextHop]:
         """Yield where to go, in order; the attempt hears of what the guard refuses."""

@@ -105,11 +105,12 @@ class MemoryPort:
 class MemoryNetwork:
     """`dialled` lists the addresses in the order they were dialled, `sources` where from, None where nobody cared.
 
-    `segment_octets` is how much one read returns.
+    `own` are the addresses of the machine it plays; `segment_octets` is how much one read returns.
     """
 
     def __init__(self, clock: IReactorTime, segment_octets: int = BUFFER_OCTETS) -> None:
         self.silent: set[str] = set()
+        self.own: set[str] = {"127.0.0.1", "::1"}
         self.dialled: list[str] = []
         self.sources: list[str | None] = []
         self.segment_octets = segment_octets
@@ -151,6 +152,10 @@ class MemoryNetwork:
             answer = self._clock.callLater(0, self._answer, connected, where, factory, caller)
         connected.addBoth(_cancelling, answer)
         return connected
+
+    def is_ours(self, address: str) -> bool:
+        """Tell whether an address is one of `own`."""
+        return address in self.own
 
     def connect(self, address: str, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
         """Connect at once as `peer` and return the test's end; ConnectionRefusedError when nobody listens."""

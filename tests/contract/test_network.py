@@ -146,6 +146,11 @@ class NetworkContract:
         dialled = await self.network.dial(f"127.0.0.1:{port.getHost().port}", Talkers(near), 5.0)
         return dialled, await accepted
 
+    async def test_which_addresses_are_ours(self) -> None:
+        self.assertTrue(self.network.is_ours("127.0.0.1"))
+        self.assertFalse(self.network.is_ours("192.0.2.1"))
+        self.assertFalse(self.network.is_ours("2001:db8::1"))
+
     async def test_provides_the_port(self) -> None:
         verifyObject(INetwork, self.network)
 
@@ -443,6 +448,10 @@ class SocketNetworkTest(NetworkContract, TestCase):
     async def test_no_address_of_ours_is_invalid_input(self) -> None:
         wrong = self.assertRaises(InvalidInput, self.network.listen, "192.0.2.1:0", Talkers())
         self.assertEqual(wrong.where, "192.0.2.1:0")
+
+    async def test_an_address_that_may_not_be_bound_is_not_ours(self) -> None:
+        for address in ("240.0.0.1", "100::1", "192.0.2.1:25", "localhost", ""):
+            self.assertFalse(self.network.is_ours(address), address)
 
     async def test_the_port_is_bound_when_listen_returns(self) -> None:
         port = self.network.listen("127.0.0.1:0", Talkers())

@@ -7,7 +7,7 @@ from msgspec import structs
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.config import DialAddress, Name, Relay, Secret
+from mtad.config import DialAddress, ListenAddress, Name, Relay, Secret
 from mtad.interfaces import IAcceptance
 from mtad.model.address import Address, from_plain
 from mtad.model.answer import Status
@@ -228,6 +228,30 @@ class TroubleTest(RemoteCase):
         assert session.transport is not None
         session.transport.pauseProducing()
         return b"354 go\r\n"
+
+
+class OwnAddressTest(RemoteCase):
+    """A domain whose host turns out to be this machine."""
+
+    def test_where_we_listen_at_every_address_it_is_a_loop(self) -> None:
+        for place in (":25", "0.0.0.0:25", "[::]:25"):
+            message = self.sent_from_a_server_at(place)
+            self.assertEqual(self.kinds(message), ["failed"], place)
+            self.assertEqual(self.last(message)["status"], "5.4.6")
+            self.assertEqual(self.world.network.dialled, [])
+
+    def test_where_we_listen_elsewhere_it_is_another_server(self) -> None:
+        for place in ("192.0.2.9:25", ":2525"):
+            self.assertEqual(self.kinds(self.sent_from_a_server_at(place)), ["delivered"], place)
+
+    def sent_from_a_server_at(self, place: str) -> int:
+        settings = self.world.settings
+        listening = structs.replace(settings, server=structs.replace(settings.server, smtp_addr=ListenAddress(place)))
+        self.world = World(Path(self.mktemp()), configured=listening)
+        self.name("remote.example", "192.0.2.25")
+        self.world.network.own.add("192.0.2.25")
+        self.serve()
+        return self.sent("bob@remote.example")
 
 
 class MovedTest(RemoteCase):
