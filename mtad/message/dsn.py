@@ -92,7 +92,8 @@ def _recipient(undelivered: Undelivered) -> Iterator[str]:
         yield f"Remote-MTA: dns; {ascii_line(undelivered.remote_host)}"
     if undelivered.diagnostic:
         yield f"Diagnostic-Code: {_diagnostic(undelivered.diagnostic)}"
-    yield f"Last-Attempt-Date: {date(undelivered.attempted_at)}"
+    if undelivered.attempted_at is not None:
+        yield f"Last-Attempt-Date: {date(undelivered.attempted_at)}"
 
 
 def _diagnostic(diagnostic: str) -> str:

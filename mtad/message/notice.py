@@ -1,19 +1,21 @@
 """The part of a report that people read: what happened, to whom, and what to do about it.
 
-Plain ASCII in short lines. What a remote server said is quoted, escaped and bounded; of many recipients the first few
-are told of, all of them are in the part for machines (`mtad.message.dsn`).
+Plain ASCII in short lines. What a remote server said, and what the original is called, is quoted, escaped and bounded;
+of many recipients the first few are told of, all of them are in the part for machines (`mtad.message.dsn`).
 """
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from textwrap import wrap
 
+from mtad.message import headers
 from mtad.model.address import path
 from mtad.model.report import Report, Undelivered
 from mtad.model.text import shown
 
 TOLD_RECIPIENTS = 20
 ASCII_CHARACTERS = 800
+_QUOTED_CHARACTERS = 200
 _WIDTH = 76
 _INDENT = " " * 4
 
@@ -38,7 +40,7 @@ _OTHERWISE = "Show this report to those who look after your mail."
 def text(report: Report) -> str:
     """Return the notice, its lines ended by CRLF."""
     told = report.undelivered[:TOLD_RECIPIENTS]
-    paragraphs = [wrap(_opening(report), _WIDTH), *(_recipient(each) for each in told)]
+    paragraphs = [wrap(_opening(report), _WIDTH), *_original(report), *(_recipient(each) for each in told)]
     if left := len(report.undelivered) - len(told):
         paragraphs.append(
             wrap(f"So it is with {left} more, which are listed in the second part of this report.", _WIDTH)
@@ -66,9 +68,19 @@ def _opening(report: Report) -> str:
     )
 
 
+def _original(report: Report) -> list[list[str]]:
+    """Return what its sender knows the message by: its own subject and date, as they came."""
+    lines: list[str] = []
+    for name in ("Subject", "Date"):
+        value = headers.first(report.original_headers, name.encode()) or b""
+        words = ascii_line(b" ".join(value.split()).decode("utf-8", "replace"))[:_QUOTED_CHARACTERS]
+        if words:
+            lines += wrap(f"{name}: {words}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT * 2)
+    return [lines] if lines else []
+
+
 def _recipient(undelivered: Undelivered) -> list[str]:
-    given_up = "it was tried again and again, and is given up: " if undelivered.status.startswith("4") else ""
-    sentences = [f"What happened: {given_up}{undelivered.reason}."]
+    sentences = [f"What happened: {undelivered.reason}."]
     if undelivered.diagnostic:
         sentences.append(f"The last attempt ended with: {ascii_line(undelivered.diagnostic)}")
     sentences.append(f"What you can do: {_advice(undelivered.status)}")

@@ -1,7 +1,8 @@
 """How an attempt to deliver ended, and how far its cause reaches (Postfix' smtp_trouble: recipient, message, …).
 
 Unknown means Deferred. `detail` is fit to be shown; the remote's own words are escaped before they get here. Outcomes
-of attempts over a network say by `remote` where they were made.
+of attempts over a network say by `remote` where they were made. `told` is what a sender may hear instead of `detail`,
+when that is less: a server's reply alone, or a trouble without whom of ours it concerns.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Deferred:
     scope: Scope
     status: str = "4.0.0"
     remote: Remote | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Failed:
     scope: Scope
     status: str = "5.0.0"
     remote: Remote | None = None
+    told: str = ""
 
 
 Outcome = Delivered | Deferred | Failed

@@ -11,15 +11,15 @@ class Undelivered:
 
     `recipient` is the forward-path as it was accepted, never where an alias led (RFC 3464 §2.3.2). `status` is a code
     of RFC 3463, of class 4 when only time or tries ran out. `reason` says in plain words why it is over, `diagnostic`
-    (empty when there is nothing to tell) what the last attempt, made at `attempted_at` (epoch seconds), met at
-    `remote_host`.
+    (empty when there is nothing to tell) what the last attempt, made at `attempted_at` (epoch seconds; None when none
+    ended it), met at `remote_host`.
     """
 
     recipient: Address
     status: str
     reason: str
     diagnostic: str
-    attempted_at: float
+    attempted_at: float | None
     remote_host: str | None = None
 
 

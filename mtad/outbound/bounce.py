@@ -14,9 +14,10 @@ from mtad.model.envelope import Recipient
 from mtad.model.event import Event
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance, Job, Message, Result, Settlement, Target
-from mtad.model.outcome import Deferred
+from mtad.model.outcome import Deferred, Delivered
 from mtad.model.report import Report, Undelivered
 from mtad.model.route import Place, Route
+from mtad.outbound.settlement import RETURNED
 from mtad.routing.route import local_destination, remote_destination
 
 EXPIRED = "4.4.7"
@@ -74,13 +75,14 @@ def report(job: Job, settlement: Settlement, content: bytes, route: Route, terms
 
 def _undelivered(target: Target, result: Result, now: float) -> Undelivered:
     outcome = result.outcome
+    told = "" if isinstance(outcome, Delivered) else outcome.told
     status = EXPIRED if isinstance(outcome, Deferred) else f"5{outcome.status[1:]}"
     return Undelivered(
         recipient=target.recipient.original,
         status=status,
         reason=result.reason,
-        diagnostic=outcome.detail,
-        attempted_at=now,
+        diagnostic=told or outcome.detail,
+        attempted_at=None if result.reason == RETURNED else now,
         remote_host=outcome.remote.host if outcome.remote else None,
     )
 

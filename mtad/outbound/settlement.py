@@ -35,7 +35,7 @@ def settle(job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule
     results = []
     events = []
     for target, outcome in zip(job.targets, outcomes, strict=True):
-        result, happened = _settle_one(target, outcome, now, schedule, chance)
+        result, happened = _settle_one(job, target, outcome, now, schedule, chance)
         results.append(result)
         events.append(happened)
     return Settlement(job.message, job.organisation, job.total, job.copies, tuple(results), tuple(events))
@@ -64,7 +64,7 @@ def _all(job: Job, outcome: Failed, disposal: Disposal, told: Event, reason: str
 
 
 def _settle_one(
-    target: Target, outcome: Outcome, now: float, schedule: Schedule, chance: float
+    job: Job, target: Target, outcome: Outcome, now: float, schedule: Schedule, chance: float
 ) -> tuple[Result, Event]:
     def result(disposal: Disposal, due: float = 0.0, reason: str = "") -> Result:
         return Result(target.recipient.n, target.claim, outcome, disposal, due, reason)
@@ -85,7 +85,7 @@ def _settle_one(
             end = given_up(target.attempts, now, schedule.max_retries, target.expires_at)
             if end is not None:
                 failed = Event(event.FAILED, now, facts | {"reason": end.value})
-                return result(Disposal.GONE, reason=end.value), failed
+                return result(Disposal.GONE, reason=_tried(target.attempts + 1, now - job.received_at)), failed
             due = next_due(
                 attempts=target.attempts,
                 now=now,
@@ -95,6 +95,17 @@ def _settle_one(
                 expires_at=target.expires_at,
             )
             return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next_at": due})
+
+
+def _tried(times: int, seconds: float) -> str:
+    """Return for the sender, who knows of no retries, how often it was tried and for how long."""
+    if times == 1:
+        return "it was tried once, and is given up"
+    for unit, length in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
+        if count := int(seconds / length + 0.01):
+            span = f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+            return f"it was tried {times} times in {span}, and is given up"
+    return f"it was tried {times} times in less than a minute, and is given up"
 
 
 def _where(outcome: Outcome) -> dict[str, Fact]:

@@ -143,7 +143,8 @@ def _trouble(answers: Iterable[Answer]) -> Deferred:
     """Return the outcome of answers that say nothing about their names; the first one speaks for all."""
     first = next(iter(answers))
     detail = f" ({first.detail})" if first.detail else ""
-    return Deferred(shown(f"DNS: {first.question}: {first.status.value}{detail}"), Scope.DESTINATION, "4.4.3")
+    told = f"DNS: {first.question}: {first.status.value}"
+    return Deferred(shown(told + detail), Scope.DESTINATION, "4.4.3", told=shown(told))
 
 
 def _loop(domain: str) -> NoRoute:

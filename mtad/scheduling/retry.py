@@ -15,7 +15,7 @@ _MAX_DOUBLINGS = 64
 
 
 class GivenUp(Enum):
-    """Why a recipient is not tried again; the value is for people."""
+    """Why a recipient is not tried again; the value is for its story."""
 
     RETRIES = "no retries are left"
     LIFETIME = "its lifetime is over"

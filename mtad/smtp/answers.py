@@ -52,10 +52,10 @@ def outcome_of(answer: Answer) -> Outcome:
     if reply.code == CLOSING or answer.step not in _TRANSACTION:
         scope = Scope.HOST
     elif reply.code >= 500 and not (answer.step is Step.RCPT and _means_too_many(reply)):
-        return Failed(detail, scope, reply.status)
+        return Failed(detail, scope, reply.status, told=reply.text)
     elif answer.step is Step.MAIL:
         scope = Scope.HOST
-    return Deferred(detail, scope, f"4{reply.status[1:]}")
+    return Deferred(detail, scope, f"4{reply.status[1:]}", told=reply.text)
 
 
 def _means_too_many(reply: PeerReply) -> bool:

@@ -116,10 +116,26 @@ class NoticeTest(SynchronousTestCase):
         self.assertIn("Look for a mistake in the address", words)
         self.assertIn("0ORIG", words)
 
+    def test_the_original_is_quoted_by_subject_and_date(self) -> None:
+        block = b"Subject: the\r\n plan\r\nDate: Mon, 4 Jan 2027 10:00:00 +0100\r\n"
+        words = notice(replace(REPORT, original_headers=block))
+        self.assertIn(" Subject: the plan Date: Mon, 4 Jan 2027 10:00:00 +0100 ", words)
+        self.assertNotIn("Date:", notice(REPORT))
+
+    def test_a_hostile_subject_is_escaped_and_short(self) -> None:
+        words = notice(replace(REPORT, original_headers=b"Subject: \x1b[2J\xc3\xbc\xff" + b"x" * 5000 + b"\r\n"))
+        self.assertIn(r"Subject: \x1b[2J\xfc", words)
+        self.assertNotIn("x" * 201, re.sub(" ", "", words))
+
     def test_what_ran_out_of_time(self) -> None:
-        late = replace(REFUSED, status="4.4.7", reason="its lifetime is over", diagnostic="cannot connect: refused")
+        late = replace(
+            REFUSED,
+            status="4.4.7",
+            reason="it was tried 12 times in 5 days, and is given up",
+            diagnostic="cannot connect: refused",
+        )
         words = notice(replace(REPORT, undelivered=(late,)))
-        self.assertIn("it was tried again and again, and is given up: its lifetime is over.", words)
+        self.assertIn("What happened: it was tried 12 times in 5 days, and is given up.", words)
         self.assertIn("cannot connect: refused", words)
         self.assertIn("Send it again later", words)
 

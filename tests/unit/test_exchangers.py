@@ -49,8 +49,12 @@ class ExchangersCase(SynchronousTestCase):
 
     def assert_deferred(self) -> str:
         found = self.walk()
-        self.assertEqual(found, NoRoute(Deferred(found.outcome.detail, Scope.DESTINATION, "4.4.3")))
-        return found.outcome.detail
+        assert isinstance(found, NoRoute)
+        assert isinstance(found.outcome, Deferred)
+        detail, told = found.outcome.detail, found.outcome.told
+        self.assertEqual(found, NoRoute(Deferred(detail, Scope.DESTINATION, "4.4.3", told=told)))
+        self.assertEqual(detail.partition(" (")[0], told, "whom we asked is nothing for senders")
+        return detail
 
 
 class MailExchangesTest(ExchangersCase):

@@ -127,9 +127,17 @@ class DeliverTest(LmtpCase):
             outcomes,
             [
                 Delivered("250 ok", remote=HERE),
-                Failed("550 5.1.1 unknown (in reply to RCPT)", Scope.RECIPIENT, "5.1.1", HERE),
-                Failed("552 5.2.2 over quota (in reply to the end of data)", Scope.RECIPIENT, "5.2.2", HERE),
-                Deferred("450 4.2.0 busy (in reply to RCPT)", Scope.RECIPIENT, "4.2.0", HERE),
+                Failed(
+                    "550 5.1.1 unknown (in reply to RCPT)", Scope.RECIPIENT, "5.1.1", HERE, told="550 5.1.1 unknown"
+                ),
+                Failed(
+                    "552 5.2.2 over quota (in reply to the end of data)",
+                    Scope.RECIPIENT,
+                    "5.2.2",
+                    HERE,
+                    told="552 5.2.2 over quota",
+                ),
+                Deferred("450 4.2.0 busy (in reply to RCPT)", Scope.RECIPIENT, "4.2.0", HERE, told="450 4.2.0 busy"),
             ],
         )
 
@@ -266,7 +274,13 @@ class LargeTest(LmtpCase):
         self.converse(line, b"220 hi", b"250 hi", b"250 ok", b"250 ok", b"250 ok")
         line[0].transport.pauseProducing()
         self.converse(line, b"354 go", b"552 5.3.4 too large")
-        refused = Failed("552 5.3.4 too large (in reply to the end of data)", Scope.MESSAGE, "5.3.4", HERE)
+        refused = Failed(
+            "552 5.3.4 too large (in reply to the end of data)",
+            Scope.MESSAGE,
+            "5.3.4",
+            HERE,
+            told="552 5.3.4 too large",
+        )
         self.assertEqual(self.successResultOf(delivery), [refused] * 2)
         line[0].transport.resumeProducing()
         self.turn()

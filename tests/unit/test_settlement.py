@@ -53,8 +53,20 @@ class SettlementTest(SynchronousTestCase):
         }
         for reason, settlement in ends.items():
             (result,), (event,) = settlement.results, settlement.events
-            self.assertEqual((result.disposal, result.reason, result.undelivered), (Disposal.GONE, reason, True))
+            self.assertEqual((result.disposal, result.undelivered), (Disposal.GONE, True))
             self.assertEqual((event.kind, event.facts["reason"]), ("failed", reason))
+
+    def test_a_sender_hears_how_often_it_was_tried_and_for_how_long(self) -> None:
+        spans = {
+            (11, 432_000.0): "it was tried 12 times in 5 days, and is given up",
+            (1, 435_600.0): "it was tried 2 times in 5 days, and is given up",
+            (30, 3600.0): "it was tried 31 times in 1 hour, and is given up",
+            (30, 125.0): "it was tried 31 times in 2 minutes, and is given up",
+            (30, 5.0): "it was tried 31 times in less than a minute, and is given up",
+            (0, 432_000.0): "it was tried once, and is given up",
+        }
+        for (attempts, now), reason in spans.items():
+            self.assertEqual(self.settled(LATER, attempts, now).results[0].reason, reason)
 
     def test_what_is_delivered_or_comes_again_is_not_undelivered(self) -> None:
         for outcome in (Delivered("in new/"), LATER):
@@ -123,6 +135,16 @@ class BounceTest(SynchronousTestCase):
         self.assertIn("Status: 4.4.7", text)
         self.assertIn("disk full", text)
 
+    def test_a_sender_hears_no_more_than_concerns_them(self) -> None:
+        said = Failed("550 no (in reply to RCPT)", Scope.RECIPIENT, "5.1.1", told="550 no")
+        late = Deferred("DNS: MX a.test: timeout (127.0.0.1:35353: no)", Scope.HOST, "4.4.3", told="DNS: timeout")
+        _, _, text = self.report(said, late, attempts=30)
+        self.assertIn("Diagnostic-Code: smtp; 550 no\r\n", text)
+        self.assertIn("Diagnostic-Code: X-mtad; DNS: timeout\r\n", text)
+        self.assertNotIn("in reply to", text)
+        self.assertNotIn("127.0.0.1", text)
+        self.assertEqual(text.count("Last-Attempt-Date"), 2)
+
     def test_what_is_final_is_of_class_five_whatever_the_remote_called_it(self) -> None:
         _, _, text = self.report(Failed("550 4.2.2 odd", Scope.RECIPIENT, "4.2.2"))
         self.assertIn("Status: 5.2.2", text)
@@ -163,6 +185,7 @@ class BounceTest(SynchronousTestCase):
         text = reported.reports[0].content.decode()
         self.assertIn("somebody who looks after this server returned it", text)
         self.assertEqual(text.count("Status: 5.0.0"), 2)
+        self.assertNotIn("Last-Attempt-Date", text)
         self.assertNotIn("rfc822-headers", text)
         (event,) = reported.events
         self.assertEqual(

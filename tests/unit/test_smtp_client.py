@@ -456,17 +456,22 @@ class OutcomeTest(SynchronousTestCase):
             (Step.END, True, Scope.RECIPIENT),
         ):
             refused = self.outcome(step, b"550 5.7.1 no", alone=alone)
-            self.assertEqual(refused, Failed(f"550 5.7.1 no (in reply to {step.value})", scope, "5.7.1"))
+            self.assertEqual(
+                refused, Failed(f"550 5.7.1 no (in reply to {step.value})", scope, "5.7.1", told="550 5.7.1 no")
+            )
             later = self.outcome(step, b"450 4.2.0 later", alone=alone)
-            self.assertEqual(later, Deferred(f"450 4.2.0 later (in reply to {step.value})", scope, "4.2.0"))
+            self.assertEqual(
+                later, Deferred(f"450 4.2.0 later (in reply to {step.value})", scope, "4.2.0", told="450 4.2.0 later")
+            )
 
     def test_a_sender_refused_for_now_may_do_better_at_another_host(self) -> None:
         self.assertEqual(
             self.outcome(Step.MAIL, b"451 4.3.2 later"),
-            Deferred("451 4.3.2 later (in reply to MAIL)", Scope.HOST, "4.3.2"),
+            Deferred("451 4.3.2 later (in reply to MAIL)", Scope.HOST, "4.3.2", told="451 4.3.2 later"),
         )
         self.assertEqual(
-            self.outcome(Step.MAIL, b"550 5.7.1 no"), Failed("550 5.7.1 no (in reply to MAIL)", Scope.MESSAGE, "5.7.1")
+            self.outcome(Step.MAIL, b"550 5.7.1 no"),
+            Failed("550 5.7.1 no (in reply to MAIL)", Scope.MESSAGE, "5.7.1", told="550 5.7.1 no"),
         )
 
     def test_a_session_that_is_refused_is_the_hosts_trouble_and_temporary(self) -> None:
