@@ -22,7 +22,7 @@ from mtad.model.next_hop import NextHop, TlsLevel
 from mtad.model.outcome import Deferred, Failed, Outcome, Remote, Scope
 from mtad.model.text import shown
 from mtad.outbound.pool import SessionPool
-from mtad.outbound.session import ClientSession, SessionFactory
+from mtad.outbound.session import ClientSession, SessionFactory, stopped
 from mtad.smtp.client import ClientConversation, Terms
 from mtad.smtp.dot_stuffing import has_bare_newline
 from mtad.smtp.transaction import Transaction, sayable
@@ -59,6 +59,7 @@ class MailClient:
         self._pool = SessionPool(self._dial, clock, max_connections, messages_per_connection)
         self._in_use: set[ClientSession] = set()
         self._clear_until: dict[str, float] = {}
+        self._stopping = False
 
     async def deliver(
         self,
@@ -86,7 +87,7 @@ class MailClient:
             transaction = Transaction(
                 reverse_path, tuple(recipients[n] for n in some), len(content), not content.isascii()
             )
-            sent = await self._send(hop, transaction, content, ends_at)
+            sent = [stopped()] * len(some) if self._stopping else await self._send(hop, transaction, content, ends_at)
             for n, outcome in zip(some, sent, strict=True):
                 outcomes[n] = outcome
             trouble = next((outcome for outcome in sent if _is_of_the_host(outcome)), None)
@@ -94,10 +95,14 @@ class MailClient:
                 return [outcome or trouble for outcome in outcomes]
         return cast(list[Outcome], outcomes)
 
-    def abort(self) -> None:
-        """Drop every connection whose message is not sent whole: the lease is lost."""
+    def abort(self, stopping: bool = False) -> None:
+        """Drop every connection whose message is not sent whole: the lease is lost.
+
+        When this server is `stopping` drop all others too, and send nothing more; what was sent may arrive twice.
+        """
+        self._stopping = self._stopping or stopping
         for session in list(self._in_use):
-            session.abort()
+            session.abort(stopping)
 
     def stop(self) -> None:
         """Take leave of servers that nothing is being sent to."""
@@ -108,6 +113,9 @@ class MailClient:
             session = await self._pool.take(hop, ends_at - self._clock.seconds())
             if isinstance(session, Deferred):
                 return [session] * len(transaction.recipients)
+            if self._stopping:
+                self._pool.give_back(hop, session)
+                return [stopped()] * len(transaction.recipients)
             kept = session.transactions_count > 0
             remote = _remote(hop, session)
             self._in_use.add(session)

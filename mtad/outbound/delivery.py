@@ -74,9 +74,12 @@ class DeliveryService(Service):
         super().stopService()
         self._client.stop()
 
-    def abort(self) -> None:
-        """Drop every connection whose message is not sent whole: the lease is lost (DESIGN §8)."""
-        self._client.abort()
+    def abort(self, stopping: bool = False) -> None:
+        """Drop every connection whose message is not sent whole: the lease is lost (DESIGN §8).
+
+        When this server is `stopping` drop all others too: their outcome says that the message may arrive twice.
+        """
+        self._client.abort(stopping)
 
     def deliver(self, job: Job, content: bytes) -> defer.Deferred[list[Outcome]]:
         """Fire with one outcome a target, in their order; never fails."""

@@ -141,10 +141,13 @@ class ClientSession(Protocol):
             self._write(self._conversation.quit())
             self._wait()
 
-    def abort(self) -> None:
-        """Drop the connection unless the dot of its message is sent: then the answer is still worth having."""
-        if self._done is not None and not self._dot_sent:
-            self._break(_not_ours())
+    def abort(self, stopping: bool = False) -> None:
+        """Drop the connection unless the dot of its message is sent: then the answer is still worth having.
+
+        Not so when this server is `stopping`: nobody will be there to hear it.
+        """
+        if self._done is not None and (stopping or not self._dot_sent):
+            self._break(stopped() if stopping else _not_ours())
 
     def refuse(self) -> None:
         """Drop the connection before anything was said on it."""
@@ -377,6 +380,11 @@ class SessionFactory(Factory):
 
 def _lost(why: str, status: str = "4.4.2") -> Deferred:
     return Deferred(why, Scope.HOST, status)
+
+
+def stopped() -> Deferred:
+    """Return how a message ends that this server had no time left for."""
+    return Deferred("this server was stopped meanwhile", Scope.MESSAGE, "4.3.0")
 
 
 def _not_ours() -> Deferred:

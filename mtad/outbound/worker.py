@@ -35,6 +35,8 @@ READY_LANES = 100
 IDLE_PAGES = 10
 SETTLE_AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 20.0
+LAST_SECONDS = 4.0
+"""How long a stop waits, once it cut off what was not done in time, for that to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +95,29 @@ class Worker(Service):
         self._tasks.every(CLAIM_SECONDS, self._round, "claim")
 
     def stopService(self) -> Deferred[None]:
-        """Begin nothing more; finish what is in hand within the patience, give the rest back."""
+        """Begin nothing more; finish what is in hand within the patience, cut off what is not, give the rest back."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._stopping = True
         await self._tasks.stop()
         self._to_release.extend(self._lanes.older(math.inf))
-        done = Deferred.fromCoroutine(self._deliveries.idle())
-        done.addTimeout(PATIENCE_SECONDS, self._clock, lambda _, __: None)
-        await done
+        await self._idle_within(PATIENCE_SECONDS)
+        # What a server was told whole may have been taken: its story must say so before it is sent again.
+        self._delivery.abort(stopping=True)
+        await self._idle_within(LAST_SECONDS)
         self._abandoned = True
         try:
             await self._release()
         except Unavailable as trouble:
             # The rows are freed when their node is found dead.
             self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
+
+    async def _idle_within(self, seconds: float) -> None:
+        """Wait until no delivery runs, but no longer than that."""
+        done = Deferred.fromCoroutine(self._deliveries.idle())
+        done.addTimeout(seconds, self._clock, lambda _, __: None)
+        await done
 
     def take(self, handed_over: Iterable[Job]) -> None:
         """Take jobs just accepted, with their content."""

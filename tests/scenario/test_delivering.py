@@ -180,7 +180,7 @@ class DeliveringTest(SynchronousTestCase):
         self.assertEqual(idle.take()[:9], b"421 4.3.2")
         self.assertEqual(self.world.say(busy, b"S: x\r\n\r\nx\r\n.\r\n")[:9], b"250 2.0.0")
         self.assertNoResult(stopped)
-        self.world.advance(21)
+        self.world.advance(25)
         self.successResultOf(stopped)
         waiting = self.waiting(message)
         assert waiting is not None

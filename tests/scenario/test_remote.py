@@ -152,6 +152,31 @@ class AnswersTest(RemoteCase):
         self.assertEqual(self.kinds(message), ["deferred", "delivered"])
         self.assertEqual(len(server.messages), 2)
 
+    def test_a_stop_while_the_server_thinks_after_the_dot_leaves_its_trace(self) -> None:
+        server = self.serve({b".": SILENCE})
+        message = self.sent("bob@remote.example")
+        self.assertEqual(len(server.messages), 1)
+        stopped = self.world.server.stopService()
+        self.world.advance(19)
+        self.assertEqual(self.attempts(message), [], "it may still answer")
+        self.world.advance(6)
+        self.successResultOf(stopped)
+        self.assertEqual(self.kinds(message), ["deferred"])
+        self.assertIn("may arrive twice", str(self.last(message)["detail"]))
+        waiting = self.world.store.waiting(message)
+        assert waiting is not None
+        self.assertEqual([(row.status.value, row.attempts, row.owner) for row in waiting.rows], [("queued", 1, 0)])
+
+    def test_a_stop_cuts_off_what_is_not_sent_whole_and_sends_no_more(self) -> None:
+        server = self.serve({b"DATA": SILENCE})
+        message = self.sent("bob@remote.example")
+        stopped = self.world.server.stopService()
+        self.world.advance(25)
+        self.successResultOf(stopped)
+        self.assertEqual(self.kinds(message), ["deferred"])
+        self.assertNotIn("twice", str(self.last(message)["detail"]))
+        self.assertEqual(server.messages, [])
+
     def test_what_the_remote_says_is_shown_harmlessly(self) -> None:
         self.serve({b"MAIL": b"450 \x1b[2J\x00" + b"x" * 3000 + b"\r\n"})
         detail = str(self.last(self.sent("bob@remote.example"))["detail"])
