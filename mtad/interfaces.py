@@ -80,11 +80,11 @@ class IQueue(Interface):
     async def settle(settlements: Sequence[Settlement], owner: int, now: float) -> None:
         """Write results and events in one transaction; rows whose claim moved on are left as they are.
 
-        A message without rows goes, and its content when no other message carries it. Rows that stay have one more
-        attempt and are owned by nobody; those settled AGAIN are queued with the result's due. A settlement's
-        reports are accepted in the same transaction, queued and owned by nobody, when a row that is undelivered went
-        by it. Repeating changes nothing. Raises LeaseLost when the owner has no node: then nothing was written;
-        Unacceptable for a report the database would refuse for its data.
+        A message without rows goes, and its content when no other message carries it. Rows that stay are owned by
+        nobody and have one more attempt, unless they are UNTRIED; those settled AGAIN or UNTRIED are queued with the
+        result's due. A settlement's reports are accepted in the same transaction, queued and owned by nobody, when a
+        row that is undelivered went by it. Repeating changes nothing. Raises LeaseLost when the owner has no node:
+        then nothing was written; Unacceptable for a report the database would refuse for its data.
         """
 
     async def release(rows: Sequence[Row], owner: int, now: float) -> None:

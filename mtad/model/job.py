@@ -116,16 +116,17 @@ class Ready:
 
 
 class Disposal(Enum):
-    """What becomes of a row when it is settled."""
+    """What becomes of a row when it is settled; UNTRIED is AGAIN without an attempt that counts."""
 
     GONE = "gone"
     AGAIN = "again"
+    UNTRIED = "untried"
     HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one row ended this time. `due` (epoch seconds) matters for AGAIN; why a row is held its event says.
+    """How one row ended this time. `due` (epoch seconds) matters for AGAIN and UNTRIED; why one is held its event says.
 
     `reason` says in plain words why a row is GONE that was not delivered.
     """

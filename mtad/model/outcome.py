@@ -10,12 +10,13 @@ from enum import Enum
 
 
 class Scope(Enum):
-    """What else the cause of an outcome concerns."""
+    """What else the cause of an outcome concerns; OURS is trouble of this server, and says nothing of the other."""
 
     RECIPIENT = "recipient"
     MESSAGE = "message"
     HOST = "host"
     DESTINATION = "destination"
+    OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)

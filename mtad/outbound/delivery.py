@@ -176,7 +176,7 @@ class DeliveryService(Service):
             outcomes = await delivering
         except Exception as surprise:
             self._journal.record("session.surprise", failure=shown(repr(surprise), 4000))
-            outcomes = [Deferred("internal trouble", Scope.MESSAGE, "4.3.0")] * len(targets)
+            outcomes = [Deferred("internal trouble", Scope.OURS, "4.3.0")] * len(targets)
         domain = job.destination.partition(":")[2]
         sent = any(isinstance(outcome, Delivered) for outcome in outcomes)
         self._journal.record(
@@ -209,4 +209,4 @@ class DeliveryService(Service):
 
 
 def _away(trouble: Unavailable) -> Deferred:
-    return Deferred(f"the directory does not answer: {shown(trouble.reason)}", Scope.DESTINATION, "4.3.0")
+    return Deferred(f"the directory does not answer: {shown(trouble.reason)}", Scope.OURS, "4.3.0")

@@ -384,11 +384,11 @@ def _lost(why: str, status: str = "4.4.2") -> Deferred:
 
 def stopped() -> Deferred:
     """Return how a message ends that this server had no time left for."""
-    return Deferred("this server was stopped meanwhile", Scope.MESSAGE, "4.3.0")
+    return Deferred("this server was stopped meanwhile", Scope.OURS, "4.3.0")
 
 
 def _not_ours() -> Deferred:
-    return Deferred("this server's lease ran out before the message was sent", Scope.MESSAGE, "4.3.0")
+    return Deferred("this server's lease ran out before the message was sent", Scope.OURS, "4.3.0")
 
 
 def _farewell(answers: Sequence[Answer | None]) -> bool:

@@ -82,19 +82,24 @@ def _settle_one(
         case Failed():
             return result(Disposal.GONE, reason=REFUSED), Event(event.FAILED, now, facts | {"reason": REFUSED})
         case Deferred():
-            end = given_up(target.attempts, now, schedule.max_retries, target.expires_at)
+            # Trouble of ours says nothing about the other side: it uses up no tries and lengthens no wait.
+            ours = outcome.scope is Scope.OURS
+            attempts = 0 if ours else target.attempts
+            end = given_up(-1 if ours else attempts, now, schedule.max_retries, target.expires_at)
             if end is not None:
                 failed = Event(event.FAILED, now, facts | {"reason": end.value})
                 return result(Disposal.GONE, reason=_tried(target.attempts + 1, now - job.received_at)), failed
             due = next_due(
-                attempts=target.attempts,
+                attempts=attempts,
                 now=now,
                 retry_delay_seconds=schedule.retry_delay_seconds,
                 max_retry_delay_seconds=schedule.max_retry_delay_seconds,
                 chance=chance,
                 expires_at=target.expires_at,
             )
-            return result(Disposal.AGAIN, due), Event(event.DEFERRED, now, facts | {"next_at": due})
+            return result(Disposal.UNTRIED if ours else Disposal.AGAIN, due), Event(
+                event.DEFERRED, now, facts | {"next_at": due}
+            )
 
 
 def _tried(times: int, seconds: float) -> str:

@@ -265,7 +265,7 @@ class Worker(Service):
             except KeyError:
                 return hold(job, MISSING, self._wall.now()), b""
             except Unavailable as trouble:
-                later = outcomes.Deferred(f"content cannot be read: {trouble.reason}", Scope.MESSAGE, "4.3.0")
+                later = outcomes.Deferred(f"content cannot be read: {trouble.reason}", Scope.OURS, "4.3.0")
                 return self._judged(job, [later] * len(job.targets)), b""
         return self._judged(job, await self._delivery.deliver(job, content)), content
 

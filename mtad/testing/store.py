@@ -215,7 +215,8 @@ class MemoryStore:
         if result.disposal is Disposal.GONE:
             del self.rows[message, result.n]
             return True
-        row.owner, row.claim, row.attempts = None, row.claim + 1, row.attempts + 1
+        row.owner, row.claim = None, row.claim + 1
+        row.attempts += result.disposal is not Disposal.UNTRIED
         if result.disposal is Disposal.HELD:
             row.status = Status.HELD
         else:

@@ -65,7 +65,7 @@ def held(n: int = 0, claim: int = 1) -> Result:
     return Result(n, claim, Deferred("stopped", Scope.MESSAGE), Disposal.HELD)
 
 
-_KINDS = {Disposal.GONE: DELIVERED, Disposal.AGAIN: DEFERRED, Disposal.HELD: HELD}
+_KINDS = {Disposal.GONE: DELIVERED, Disposal.AGAIN: DEFERRED, Disposal.UNTRIED: DEFERRED, Disposal.HELD: HELD}
 
 
 def settlement(

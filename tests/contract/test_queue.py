@@ -13,7 +13,7 @@ from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
 from mtad.model.identity import first_id
-from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, RowState, Status
+from mtad.model.job import LANES_VISITED, Acceptance, Disposal, Job, Lane, Ready, Row, RowState, Status
 from tests.contract.letters import (
     ALICE,
     ANN,
@@ -583,6 +583,14 @@ class QueueContract:
         await self.claimed(owner)
         await self.here.nodes.take_over(owner, NOW)
         self.assertEqual((await self.row(7)).status, Status.QUEUED)
+
+    async def test_what_was_not_tried_waits_with_as_many_attempts_as_before(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        untried = replace(again(due=NOW + 60), disposal=Disposal.UNTRIED)
+        await self.queue.settle([settlement(7, untried)], self.owner, NOW + 1)
+        row = await self.row(7)
+        self.assertEqual((row.status, row.attempts, row.due, row.owner), (Status.QUEUED, 0, NOW + 60, 0))
+        self.assertEqual(await self.kinds(7), ["received", "deferred"])
 
     async def test_removing_leaves_only_the_story(self) -> None:
         await self.freed(7, recipients=recipients(2))

@@ -209,7 +209,7 @@ class LargeTest(LmtpCase):
         self.assertNoResult(delivery)
         line[0].transport.resumeProducing()
         self.turn()
-        self.assertIn("lease", self.deferred(self.successResultOf(delivery), Scope.MESSAGE, count=1))
+        self.assertIn("lease", self.deferred(self.successResultOf(delivery), Scope.OURS, count=1))
         self.assertNotIn(b"\r\n.\r\n", line[0].received)
         self.assertTrue(line[0].closed)
 
@@ -219,13 +219,13 @@ class LargeTest(LmtpCase):
         self.converse(line, b"220 hi", b"250 hi", b"250 ok", b"250 ok")
         self.allowed = False
         self.converse(line, b"354 go")
-        self.deferred(self.successResultOf(delivery), Scope.MESSAGE, count=1)
+        self.deferred(self.successResultOf(delivery), Scope.OURS, count=1)
         self.assertNotIn(b"Subject", line[0].received)
 
     def test_without_a_lease_nothing_is_begun(self) -> None:
         self.allowed = False
         server = self.serve()
-        self.deferred(self.deliver(), Scope.MESSAGE)
+        self.deferred(self.deliver(), Scope.OURS)
         self.assertNotIn(b"MAIL", b"".join(server.lines))
 
     def test_abort_drops_what_is_not_sent_whole_and_nothing_else(self) -> None:
@@ -236,7 +236,7 @@ class LargeTest(LmtpCase):
         self.converse(line, b"220 hi", b"250 hi", b"250 ok", b"250 ok", b"354 go")
         self.client.abort()
         self.turn()
-        self.deferred(self.successResultOf(unfinished), Scope.MESSAGE, count=1)
+        self.deferred(self.successResultOf(unfinished), Scope.OURS, count=1)
         self.converse(line, b"250 ok")
         self.assertIsInstance(self.successResultOf(sent)[0], Delivered)
 

@@ -42,6 +42,11 @@ class SettlementTest(SynchronousTestCase):
         self.assertEqual((disposal, kind), (Disposal.AGAIN, "deferred"))
         self.assertGreater(self.one(LATER, attempts=3)[1], 2 * first)
 
+    def test_trouble_of_ours_uses_up_no_tries_and_lengthens_no_wait(self) -> None:
+        ours = Deferred("internal trouble", Scope.OURS, "4.3.0")
+        self.assertEqual(self.one(ours, attempts=30), (Disposal.UNTRIED, self.one(LATER)[1], "deferred"))
+        self.assertEqual(self.one(ours, now=432_000.0)[0], Disposal.GONE)
+
     def test_the_last_try_is_at_the_end_of_the_lifetime(self) -> None:
         self.assertEqual(self.one(LATER, attempts=9, now=431_999.0), (Disposal.AGAIN, 432_000.0, "deferred"))
 

@@ -143,7 +143,7 @@ FORGET = _statement(
 # `s` numbers the settlements of a batch, apart from the messages they settle.
 SETTLEMENTS = Records(s=INT8, message=INT8, organisation=INT8, at=TIMESTAMP, kinds=TEXT, events=BYTEA)
 RESULTS = Records(s=INT8, message=INT8, n=INT2, claim=INT4)
-# `disposal` is a value of Disposal; `due` counts for 'again'.
+# `disposal` is a value of Disposal; `due` counts for 'again' and 'untried'.
 DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP)
 # The rows a report tells of.
 SUBJECTS = Records(s=INT8, n=INT2, report=INT8)
@@ -205,8 +205,8 @@ SETTLE_SOME = _statement(
             claim = q.claim + 1,
             owner = null,
             status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
-            attempts = least(q.attempts + 1, 32767),
-            due = case d.disposal when 'again' then d.due else q.due end
+            attempts = least(q.attempts + (d.disposal <> 'untried')::int, 32767),
+            due = case when d.disposal in ('again', 'untried') then d.due else q.due end
         from d
         where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
         returning d.s
