@@ -34,7 +34,7 @@ BEGIN_WITHIN_SECONDS = 5.0
 READY_LANES = 100
 IDLE_PAGES = 10
 SETTLE_AGAIN_SECONDS = 1.0
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 16.0
 LAST_SECONDS = 4.0
 """How long a stop waits, once it cut off what was not done in time, for that to be written."""
 

@@ -157,7 +157,7 @@ class AnswersTest(RemoteCase):
         message = self.sent("bob@remote.example")
         self.assertEqual(len(server.messages), 1)
         stopped = self.world.server.stopService()
-        self.world.advance(19)
+        self.world.advance(15)
         self.assertEqual(self.attempts(message), [], "it may still answer")
         self.world.advance(6)
         self.successResultOf(stopped)
