@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from bench import sampling
 from bench.load import SESSIONS, Load, Result, Wrong, files
@@ -50,6 +50,16 @@ FIGURES = (
 )
 Results = dict[tuple[str, str], list[Result]]
 """By server and case, in the order of the rounds."""
+
+Figures = Sequence[tuple[str, str, str]]
+"""A figure's attribute, title and format."""
+
+
+class Titled(Protocol):
+    """A case, as far as a table shows it."""
+
+    name: str
+    title: str
 
 
 def arguments() -> argparse.Namespace:
@@ -112,14 +122,14 @@ def profile(server: Server, sampler: str, options: argparse.Namespace) -> None:
             print(sampling.summary(file), flush=True)
 
 
-def table(results: Results, servers: Sequence[str]) -> str:
-    """Return the medians, and the first server's share of each other's."""
+def table(results: Results, cases: Sequence[Titled], figures: Figures, servers: Sequence[str]) -> str:
+    """Return the medians, and how the first server's compare with each other's."""
     first, *others = servers
     columns = [*servers, *(f"{first}/{other}" for other in others)]
     lines = [f"{'':20}" + "".join(f"{column:>14}" for column in columns)]
-    for case in CASES:
+    for case in cases:
         lines.append(case.title)
-        for figure, title, form in FIGURES:
+        for figure, title, form in figures:
             medians = [median(getattr(result, figure) for result in results[name, case.name]) for name in servers]
             cells = [format(value, form) for value in medians]
             cells += [f"{medians[0] / value:.2f}" for value in medians[1:]]
@@ -160,7 +170,7 @@ def main() -> None:
     if options.profile and sampler is None:
         sys.exit("py-spy is missing: pip install py-spy")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+        signal.signal(number, interrupted)
     try:
         with ExitStack() as stack:
             servers = servers_in(stack.enter_context(scratch(options.directory)), stack)
@@ -179,10 +189,10 @@ def compare(servers: Sequence[Server], options: argparse.Namespace) -> None:
         for server in servers:
             take_turn(server, results, options)
     print(f"\nmedians of {options.rounds}: {SESSIONS} sessions, {options.size} octets, {len(MAILBOXES)} Maildirs")
-    print(table(results, [server.name for server in servers]))
+    print(table(results, CASES, FIGURES, [server.name for server in servers]))
 
 
-def _interrupted(number: int, frame: object) -> NoReturn:
+def interrupted(number: int, frame: object) -> NoReturn:
     """End what runs, once; a second Ctrl-C would leave something behind."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)

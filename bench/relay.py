@@ -24,12 +24,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import NoReturn
 
 from bench import sampling
 from bench.load import SESSIONS, Result, Wrong
-from bench.receive import scratch
+from bench.receive import Results, interrupted, scratch, table
 from bench.servers import DOMAIN, HOSTNAME, MAILBOXES, Missing, Mtad, NotStarted, Postfix, Server
 from bench.sink import RelayLoad, Sink
 
@@ -57,8 +55,6 @@ FIGURES = (
     ("delivered", "relayed/s", ".0f"),
     ("cpu_milliseconds", "CPU ms a message", ".2f"),
 )
-Results = dict[tuple[str, str], list[Result]]
-"""By server and case, in the order of the rounds."""
 
 
 class RelayingMtad(Mtad):
@@ -170,22 +166,7 @@ def compare(servers: Sequence[Server], sink: Sink, cases: Sequence[Case], option
         for server in servers:
             take_turn(server, sink, cases, results, options.seconds)
     print(f"\nmedians of {options.rounds}: {SESSIONS} sessions, {len(MAILBOXES)} addresses, every message counted")
-    print(table(results, cases, [server.name for server in servers]))
-
-
-def table(results: Results, cases: Sequence[Case], servers: Sequence[str]) -> str:
-    """Return the medians, and how the first server's compare with each other's."""
-    first, *others = servers
-    columns = [*servers, *(f"{first}/{other}" for other in others)]
-    lines = [f"{'':20}" + "".join(f"{column:>14}" for column in columns)]
-    for case in cases:
-        lines.append(case.title)
-        for figure, title, form in FIGURES:
-            medians = [median(getattr(result, figure) for result in results[name, case.name]) for name in servers]
-            cells = [format(value, form) for value in medians]
-            cells += [f"{medians[0] / value:.2f}" for value in medians[1:]]
-            lines.append(f"  {title:18}" + "".join(f"{cell:>14}" for cell in cells))
-    return "\n".join(lines)
+    print(table(results, cases, FIGURES, [server.name for server in servers]))
 
 
 def servers_in(home: Path, sink_port: int, stack: ExitStack) -> list[Server]:
@@ -230,18 +211,11 @@ def main() -> None:
     if options.profile and sampler is None:
         sys.exit("py-spy is missing: pip install py-spy")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+        signal.signal(number, interrupted)
     try:
         run(options, sampler)
     except (NotStarted, Wrong) as trouble:
         sys.exit(str(trouble))
-
-
-def _interrupted(number: int, frame: object) -> NoReturn:
-    """End what runs, once; a second Ctrl-C would leave something behind."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
