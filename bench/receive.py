@@ -5,7 +5,7 @@
 smtp-source (Debian's package postfix) sends over 20 sessions to 100 mailboxes, once with a new connection for each
 message and once with kept ones. Every message is looked for at the end: one that is lost, or there twice, ends the run.
 "acknowledged" is until the last 250, "delivered" until the last file is in new/, "CPU" is what all processes of the
-server used, the stores included: the one figure that busy neighbours on the machine hardly change.
+server used, the stores included: of all figures the one that changes least with what else the machine does.
 
 Only the server measured runs. Postfix needs root and its package; without them its column is left out. --profile then
 runs mtad once more for each case under py-spy, writes FILE.new and FILE.kept and prints what is in them.
@@ -58,8 +58,11 @@ Figures = Sequence[tuple[str, str, str]]
 class Titled(Protocol):
     """A case, as far as a table shows it."""
 
-    name: str
-    title: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
 
 
 def arguments() -> argparse.Namespace:

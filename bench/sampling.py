@@ -45,20 +45,19 @@ def sampled(sampler: str, pid: int, file: Path) -> Iterator[None]:
 
 
 def summary(file: Path) -> str:
-    """Return which threads had how many samples, and the first functions by own time and by all below them."""
+    """Return how the samples spread over threads, functions by own time, and mtad's functions with all they call."""
     threads: Counter[str] = Counter()
     own: Counter[str] = Counter()
-    cumulative: Counter[str] = Counter()
-    for stack, count in _stacks(file):
-        thread, *frames = stack
-        threads[thread.partition(" (")[2].rstrip(")") or thread] += count
+    whole: Counter[str] = Counter()
+    for (thread, *frames), count in _stacks(file):
+        # "thread (1234): MainThread", or without a name.
+        threads[thread.rpartition(": ")[2]] += count
         functions = [_function(frame) for frame in frames]
-        if functions:
-            own[functions[-1]] += count
-        for function in set(functions):
-            cumulative[function] += count
+        own.update(dict.fromkeys(functions[-1:], count))
+        # What the reactor and twistd call is all there is; it would push everything else off the list.
+        whole.update({function: count for function in functions if "(mtad/" in function})
     total = threads.total() or 1
-    parts = (("threads", threads), ("own time", own), ("with all below", cumulative))
+    parts = (("threads", threads), ("own time", own), ("mtad's functions with all they call", whole))
     return "\n".join(line for title, counts in parts for line in _ranking(title, counts, total))
 
 
