@@ -21,17 +21,38 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameters:
+    """What MAIL asked for that is handed on with the message.
+
+    `smtputf8`: an address or the header needs RFC 6531. `ret` is FULL or HDRS, `envid` the sender's name for the
+    envelope, as xtext (RFC 3461 §4.3, §4.4); None where MAIL said nothing.
+    """
+
+    smtputf8: bool = False
+    ret: str | None = None
+    envid: str | None = None
+
+
+PLAIN = Parameters()
+"""Nothing was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipient:
     """One place a message goes to.
 
     `original` is the forward-path the peer gave, `address` where it leads (a mailbox here), `destination` the lane
-    it waits in (`local:acme.example`); `n` counts from 0 within its message.
+    it waits in (`local:acme.example`); `n` counts from 0 within its message. `notify` is the value of NOTIFY= in upper
+    case (`NEVER`, or `FAILURE,DELAY`), `orcpt` that of ORCPT= (`rfc822;bob@example.org`, xtext behind the semicolon;
+    RFC 3461 §4.1, §4.2); None where RCPT said nothing.
     """
 
     n: int
     original: Address
     address: Address
     destination: str
+    notify: str | None = None
+    orcpt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +63,4 @@ class Envelope:
     size: int | None = None
     body: str | None = None
     forward_paths: tuple[Address, ...] = ()
+    parameters: Parameters = PLAIN

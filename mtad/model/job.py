@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mtad.model.address import Address
-from mtad.model.envelope import Recipient
+from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.event import Event
 from mtad.model.outcome import Delivered, Outcome
 
@@ -44,6 +44,7 @@ class Message:
     copies: int = 1
     keys: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
+    parameters: Parameters = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Job:
     copies: int
     targets: tuple[Target, ...]
     content: bytes | None = None
+    parameters: Parameters = PLAIN
 
     def rows(self) -> tuple[Row, ...]:
         """Return the keys of the job's rows."""

@@ -20,7 +20,8 @@ class Route:
 
     `domain` is the domain of the forward-path, None when nobody claimed it here. `places` is empty when it leads
     nowhere; `disabled` tells that it would have led to a mailbox that is switched off. `rule` names what decided:
-    mailbox, alias, catch-all, remote, none. `dead_ends` are alias targets that lead nowhere, for the timeline.
+    mailbox, alias, catch-all, remote, none. `dead_ends` are alias targets that lead nowhere, for the timeline. `notify`
+    and `orcpt` are what RCPT asked for, as in Recipient.
     """
 
     forward_path: Address
@@ -30,3 +31,5 @@ class Route:
     organisation: int | None = None
     disabled: bool = False
     dead_ends: tuple[Address, ...] = ()
+    notify: str | None = None
+    orcpt: str | None = None

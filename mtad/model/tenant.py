@@ -82,7 +82,8 @@ class Entry:
 class Credential:
     """What a mailbox logs in with, and whom it may send as.
 
-    `password_hash` is argon2's, None when nobody can log in. `send_as` are domains (`shop.example`) and patterns
+    `password_hash` is argon2's, None when nobody can log in. `scram` is the verifier of RFC 5803, None where there is
+    none or the organisation switched SCRAM off. `send_as` are domains (`shop.example`) and patterns
     (`*@shop.example`) as an operator wrote them; `aliases` are the addresses of aliases that lead to it directly.
     """
 
@@ -90,6 +91,7 @@ class Credential:
     password_hash: str | None = field(default=None, repr=False)
     send_as: tuple[str, ...] = ()
     aliases: tuple[Address, ...] = ()
+    scram: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
