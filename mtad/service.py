@@ -16,8 +16,8 @@ from twisted.web.server import Site
 
 from mtad.config import Lmtp, Maildir, Relay, Settings
 from mtad.inbound.authentication import NetworkChecker, PasswordChecker
+from mtad.inbound.dialogue import Terms
 from mtad.inbound.factory import ReceivingFactory, SubmissionFactory
-from mtad.inbound.protocol import Terms
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession, Means

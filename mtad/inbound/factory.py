@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.mail.smtp import IMessageDelivery, SMTPFactory
 from zope.interface import Interface, implementer
 
-from mtad.inbound.protocol import SmtpProtocol, Terms
+from mtad.inbound.dialogue import Terms
+from mtad.inbound.protocol import SmtpProtocol
 from mtad.inbound.session import InboundSession
 from mtad.inbound.submission import SubmissionSession
 from mtad.model.tenant import Submitter

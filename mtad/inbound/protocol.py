@@ -3,56 +3,28 @@
 Kept from `twisted.mail.smtp.ESMTP`: the factory's contract, the login through a `twisted.cred` portal whose avatar
 is an `IMessageDelivery`, the timeout, STARTTLS through `ITLSTransport`. Replaced: the byte loop. The conversation
 (`mtad.smtp.server`) hands out no event while it is owed a reply, so pipelined commands wait here in order whatever a
-lookup takes; what a peer sends meanwhile is bounded by pausing its transport.
+lookup takes; what a peer sends meanwhile is bounded by pausing its transport. What the events mean is the dialogue's
+(`mtad.inbound.dialogue`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import cast
 
-from twisted.cred.credentials import ICredentials
-from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IPushProducer,
-    IReactorTime,
-    ISystemHandle,
-    ITLSTransport,
-)
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, ISystemHandle, ITLSTransport
 from twisted.internet.protocol import connectionDone
-from twisted.mail.smtp import ESMTP, IMessageDelivery
+from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mtad.inbound.authentication import Busy, Claim, Refused, Stranger
-from mtad.inbound.incoming import Incoming
-from mtad.inbound.session import InboundSession
-from mtad.interfaces import IJournal, ITlsContexts
+from mtad.inbound.dialogue import Dialogue, Terms
 from mtad.model import replies
-from mtad.model.envelope import Envelope, Peer
+from mtad.model.envelope import Peer
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
-from mtad.model.verdict import Accept, Verdict
-from mtad.smtp.commands import (
-    NEED_DATA,
-    PAUSED,
-    Answered,
-    Content,
-    Data,
-    EndOfData,
-    Event,
-    Hello,
-    MailFrom,
-    Quit,
-    RcptTo,
-    Reset,
-    StartTls,
-)
-from mtad.smtp.sasl import Authenticate, Login
+from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event
 from mtad.smtp.server import Conversation
 
 EVENTS_A_TURN = 100
@@ -66,22 +38,6 @@ _REASONS = {
     replies.STARTTLS_FIRST: "login-required",
     replies.TOO_MANY_LOGINS: "too-many-errors",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
-
-    `login` says how a peer at an address may log in.
-    """
-
-    port: str
-    hostname: str
-    max_message_size: int
-    clock: IReactorTime
-    journal: IJournal
-    tls: ITlsContexts
-    login: Callable[[str], Login | None] = lambda host: None
 
 
 class ISessionTransport(ITLSTransport, IConsumer, IPushProducer, ISystemHandle):
@@ -104,16 +60,22 @@ class SmtpProtocol(ESMTP):
         terms = self.terms
         self._context = terms.tls.server()
         address = self.transport.getPeer()
-        self._peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
+        peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
         self._conversation = Conversation(
             hostname=terms.hostname,
             max_message_size=terms.max_message_size,
             starttls=self._context is not None,
-            login=terms.login(self._peer.host),
+            login=terms.login(peer.host),
+        )
+        self._dialogue = Dialogue(
+            terms=terms,
+            # The factory has set it; Twisted's class says None.
+            portal=cast(Portal, self.portal),
+            peer=peer,
+            conversation=self._conversation,
+            tls_name=self._tls_name,
         )
         self._since = terms.clock.seconds()
-        self._incoming: Incoming | None = None
-        self._claim: Claim | None = None
         self._output: list[bytes] = []
         self._turning = False
         self._turn_to_come: IDelayedCall | None = None
@@ -123,7 +85,7 @@ class SmtpProtocol(ESMTP):
         self._unread = False
         self._paused = False
         self._abort: IDelayedCall | None = None
-        terms.journal.record("smtp.connected", peer=self._peer.host, port=terms.port)
+        terms.journal.record("smtp.connected", peer=peer.host, port=terms.port)
         self.factory.came(self)
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
@@ -134,15 +96,14 @@ class SmtpProtocol(ESMTP):
         """Forget the session, and a login that waits; a commit under way goes on, its answer is nobody's."""
         self._closing = True
         self.setTimeout(None)
-        if self._claim is not None:
-            self._claim.withdraw()
+        self._dialogue.leave()
         for call in (self._abort, self._turn_to_come):
             if call is not None and call.active():
                 call.cancel()
         self.factory.went(self)
         self.terms.journal.record(
             "smtp.disconnected",
-            peer=self._peer.host,
+            peer=self._dialogue.peer.host,
             port=self.terms.port,
             seconds=self.terms.clock.seconds() - self._since,
         )
@@ -152,9 +113,10 @@ class SmtpProtocol(ESMTP):
         if self._closing:
             return
         self.resetTimeout()
-        if self._incoming is not None:
-            self._incoming.arrived(len(data))
-            impatience = self._incoming.impatience(self.terms.clock.seconds())
+        incoming = self._dialogue.incoming
+        if incoming is not None:
+            incoming.arrived(len(data))
+            impatience = incoming.impatience(self.terms.clock.seconds())
             if impatience is not None:
                 self._last_words(impatience)
                 return
@@ -177,7 +139,7 @@ class SmtpProtocol(ESMTP):
 
     def timeoutConnection(self) -> None:
         """Say so and close (RFC 5321 §4.5.3.2)."""
-        self.terms.journal.record("smtp.timeout", peer=self._peer.host, port=self.terms.port)
+        self.terms.journal.record("smtp.timeout", peer=self._dialogue.peer.host, port=self.terms.port)
         self._last_words(replies.IDLE_TIMEOUT)
 
     def stop(self) -> None:
@@ -186,7 +148,7 @@ class SmtpProtocol(ESMTP):
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        if self._stopping and not self._waiting and self._incoming is None:
+        if self._stopping and not self._waiting and self._dialogue.incoming is None:
             self._last_words(replies.SHUTTING_DOWN)
 
     def _last_words(self, reply: Reply) -> None:
@@ -218,8 +180,8 @@ class SmtpProtocol(ESMTP):
                 self._turn_later()
         finally:
             self._turning = False
-        if self._incoming is not None and self._conversation.content_problem is not None:
-            self._incoming.drop()
+        if self._dialogue.incoming is not None and self._conversation.content_problem is not None:
+            self._dialogue.incoming.drop()
         self._flush()
         self._stop_if_idle()
         self._mind_pressure()
@@ -244,14 +206,13 @@ class SmtpProtocol(ESMTP):
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Content):
-            assert self._incoming is not None
-            self._incoming.keep(event.octets)
+            self._dialogue.keep(event.octets)
             return
         if isinstance(event, Answered):
             self._answer(self._own_answer(event))
             return
         self._waiting = True
-        answer = Deferred.fromCoroutine(self._respond(event))
+        answer = Deferred.fromCoroutine(self._dialogue.respond(event))
         answer.addErrback(self._surprise)
         answer.addCallback(self._answer)
         if self._waiting:
@@ -265,7 +226,7 @@ class SmtpProtocol(ESMTP):
         if event.error or reply is replies.TOO_LARGE:
             reason = "too-many-errors" if too_many else _REASONS.get(event.reply, "syntax")
             self.terms.journal.record(
-                "smtp.rejected", stage="command", reason=reason, reply=reply.text, peer=self._peer.host
+                "smtp.rejected", stage="command", reason=reason, reply=reply.text, peer=self._dialogue.peer.host
             )
         return reply
 
@@ -289,7 +250,7 @@ class SmtpProtocol(ESMTP):
             self.terms.journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
         else:
             self.terms.journal.record(
-                "session.surprise", peer=self._peer.host, failure=shown(failure.getTraceback(), 4000)
+                "session.surprise", peer=self._dialogue.peer.host, failure=shown(failure.getTraceback(), 4000)
             )
         return replies.TEMPORARY_TROUBLE
 
@@ -302,100 +263,9 @@ class SmtpProtocol(ESMTP):
         assert self._context is not None
         self._flush()
         self._conversation.tls_started()
-        # Under TLS the peer is nobody yet.
-        self.delivery = None
-        self._peer = replace(self._peer, authenticated=False)
+        self._dialogue.begin_anew()
         self.transport.startTLS(self._context)
 
-    async def _respond(self, event: Event) -> Reply:
-        match event:
-            case MailFrom():
-                return await self._begin(Envelope(event.reverse_path, event.size, event.body))
-            case RcptTo():
-                return self._verdict(await self.validateTo(event.forward_path), replies.RECIPIENT_OK)
-            case Data():
-                self._incoming = Incoming(self.terms.max_message_size, self.terms.clock.seconds())
-                return replies.START_DATA
-            case EndOfData():
-                return await self._finish(event.problem)
-            case Hello():
-                self._forget()
-                self._peer = replace(self._peer, helo=event.name, esmtp=event.extended, tls=self._tls_name())
-                return self._conversation.hello_reply()
-            case Authenticate():
-                return await self._authenticate(event)
-            case Reset():
-                self._forget()
-                return replies.OK
-            case StartTls():
-                self._forget()
-                return replies.STARTTLS_READY
-            case Quit():
-                return replies.BYE
-        raise AssertionError(f"an event without an answer: {event}")
-
-    async def _begin(self, envelope: Envelope) -> Reply:
-        """Begin a transaction, of whoever the peer is without having logged in when it did not."""
-        if self.delivery is None:
-            try:
-                await self._log_in(Stranger(self._peer.host))
-            except UnauthorizedLogin:
-                return replies.LOGIN_FIRST
-        return self._verdict(await self.validateFrom(self._peer, envelope), replies.SENDER_OK)
-
-    async def _authenticate(self, event: Authenticate) -> Reply:
-        reply, result, reason = replies.LOGGED_IN, "accepted", ""
-        self._claim = Claim(event.authcid, event.password, event.authzid, self._peer.host)
-        try:
-            await self._log_in(self._claim)
-        except Refused as refused:
-            reply, result, reason = replies.LOGIN_REFUSED, "refused", refused.reason
-        except (Busy, Unavailable) as trouble:
-            reply, result, reason = replies.LOGIN_TROUBLE, "deferred", shown(str(trouble))
-        finally:
-            self._claim = None
-        self._peer = replace(self._peer, authenticated=reply.positive)
-        self.terms.journal.record(
-            "smtp.login",
-            peer=self._peer.host,
-            mechanism=event.mechanism,
-            result=result,
-            reason=reason,
-            user=shown(event.authcid),
-        )
-        return reply
-
-    async def _log_in(self, credentials: ICredentials) -> None:
-        """Take the avatar these credentials have; raises UnauthorizedLogin, or what its checker does."""
-        # The factory has set it; Twisted's class says None.
-        portal = cast(Portal, self.portal)
-        _, self.delivery, self._onLogout = await portal.login(credentials, None, IMessageDelivery)
-
-    def _verdict(self, verdict: Verdict, yes: Reply) -> Reply:
-        return yes if isinstance(verdict, Accept) else verdict.reply
-
-    async def _finish(self, problem: Reply | None) -> Reply:
-        assert self._incoming is not None
-        content = self._incoming.take()
-        self._incoming = None
-        if problem is not None:
-            self._session.refused(problem)
-            return problem
-        return await self._session.finish(content)
-
-    @property
-    def _session(self) -> InboundSession:
-        """The avatar; there is one once MAIL was accepted."""
-        assert isinstance(self.delivery, InboundSession)
-        return self.delivery
-
-    def _forget(self) -> None:
-        if self.delivery is not None:
-            self._session.reset()
-
-    def _tls_name(self) -> str | None:
-        """Return the protocol version in use, such as TLSv1.3."""
-        if not self._conversation.tls:
-            return None
+    def _tls_name(self) -> str:
         name = getattr(self.transport.getHandle(), "get_protocol_version_name", None)
         return str(name()) if name is not None else "TLS"

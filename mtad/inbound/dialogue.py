@@ -1,0 +1,164 @@
+"""What the events of a session mean: who the peer is, what it wants, and the reply to each (DESIGN §3, steps 3 to 9).
+
+The avatar behind `twisted.cred` decides about senders, recipients and messages; here it is found, asked, and told when
+a transaction is forgotten. Octets, order and time are the protocol's (`mtad.inbound.protocol`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from twisted.cred.credentials import ICredentials
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IReactorTime
+from twisted.mail.smtp import IMessageDelivery
+
+from mtad.inbound.authentication import Busy, Claim, Refused, Stranger
+from mtad.inbound.incoming import Incoming
+from mtad.inbound.session import InboundSession
+from mtad.interfaces import IJournal, ITlsContexts
+from mtad.model import replies
+from mtad.model.envelope import Envelope, Peer
+from mtad.model.errors import Unavailable
+from mtad.model.reply import Reply
+from mtad.model.text import shown
+from mtad.model.verdict import Accept, Verdict
+from mtad.smtp.commands import Data, EndOfData, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
+from mtad.smtp.sasl import Authenticate, Login
+from mtad.smtp.server import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
+
+    `login` says how a peer at an address may log in.
+    """
+
+    port: str
+    hostname: str
+    max_message_size: int
+    clock: IReactorTime
+    journal: IJournal
+    tls: ITlsContexts
+    login: Callable[[str], Login | None] = lambda host: None
+
+
+class Dialogue:
+    """One session's. `portal` knows who may log in; `tls_name` tells the TLS in use, such as TLSv1.3."""
+
+    def __init__(
+        self, *, terms: Terms, portal: Portal, peer: Peer, conversation: Conversation, tls_name: Callable[[], str]
+    ) -> None:
+        self.peer = peer
+        self.incoming: Incoming | None = None
+        self._terms = terms
+        self._portal = portal
+        self._conversation = conversation
+        self._tls_name = tls_name
+        self._session: InboundSession | None = None
+        self._claim: Claim | None = None
+
+    async def respond(self, event: Event) -> Reply:
+        """Return the reply to an event that owes one; raises what its ports raise."""
+        match event:
+            case MailFrom():
+                return await self._begin(Envelope(event.reverse_path, event.size, event.body))
+            case RcptTo():
+                return _said(await self._avatar.validateTo(event.forward_path), replies.RECIPIENT_OK)
+            case Data():
+                self.incoming = Incoming(self._terms.max_message_size, self._terms.clock.seconds())
+                return replies.START_DATA
+            case EndOfData():
+                return await self._finish(event.problem)
+            case Hello():
+                self._forget()
+                tls = self._tls_name() if self._conversation.tls else None
+                self.peer = replace(self.peer, helo=event.name, esmtp=event.extended, tls=tls)
+                return self._conversation.hello_reply()
+            case Authenticate():
+                return await self._authenticate(event)
+            case Reset():
+                self._forget()
+                return replies.OK
+            case StartTls():
+                self._forget()
+                return replies.STARTTLS_READY
+            case Quit():
+                return replies.BYE
+        raise AssertionError(f"an event without an answer: {event}")
+
+    def keep(self, content: bytes) -> None:
+        """Take a piece of the message that is coming in."""
+        assert self.incoming is not None
+        self.incoming.keep(content)
+
+    def begin_anew(self) -> None:
+        """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
+        self._session = None
+        self.peer = replace(self.peer, authenticated=False)
+
+    def leave(self) -> None:
+        """Say that the peer is gone: a login that waits is withdrawn."""
+        if self._claim is not None:
+            self._claim.withdraw()
+
+    async def _begin(self, envelope: Envelope) -> Reply:
+        """Begin a transaction, of whoever the peer is without having logged in when it did not."""
+        if self._session is None:
+            try:
+                await self._log_in(Stranger(self.peer.host))
+            except UnauthorizedLogin:
+                return replies.LOGIN_FIRST
+        return _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
+
+    async def _authenticate(self, event: Authenticate) -> Reply:
+        reply, result, reason = replies.LOGGED_IN, "accepted", ""
+        self._claim = Claim(event.authcid, event.password, event.authzid, self.peer.host)
+        try:
+            await self._log_in(self._claim)
+        except Refused as refused:
+            reply, result, reason = replies.LOGIN_REFUSED, "refused", refused.reason
+        except (Busy, Unavailable) as trouble:
+            reply, result, reason = replies.LOGIN_TROUBLE, "deferred", shown(str(trouble))
+        finally:
+            self._claim = None
+        self.peer = replace(self.peer, authenticated=reply.positive)
+        self._terms.journal.record(
+            "smtp.login",
+            peer=self.peer.host,
+            mechanism=event.mechanism,
+            result=result,
+            reason=reason,
+            user=shown(event.authcid),
+        )
+        return reply
+
+    async def _log_in(self, credentials: ICredentials) -> None:
+        """Take the avatar these credentials have; raises UnauthorizedLogin, or what its checker does."""
+        _, avatar, _ = await self._portal.login(credentials, None, IMessageDelivery)
+        assert isinstance(avatar, InboundSession)
+        self._session = avatar
+
+    async def _finish(self, problem: Reply | None) -> Reply:
+        assert self.incoming is not None
+        content = self.incoming.take()
+        self.incoming = None
+        if problem is not None:
+            self._avatar.refused(problem)
+            return problem
+        return await self._avatar.finish(content)
+
+    @property
+    def _avatar(self) -> InboundSession:
+        """The avatar; there is one once MAIL was accepted."""
+        assert self._session is not None
+        return self._session
+
+    def _forget(self) -> None:
+        if self._session is not None:
+            self._session.reset()
+
+
+def _said(verdict: Verdict, yes: Reply) -> Reply:
+    return yes if isinstance(verdict, Accept) else verdict.reply
