@@ -17,7 +17,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     web/           L4  health, ready, metrics
     config/        L4  config.yaml and environment become Settings: kinds, sections, document, decoding, loading
     ports.py       L5  Settings and reactor become Ports
-    service.py     L5  build(settings, ports): all services, joined
+    service/       L5  build(settings, ports): all services, joined
     tap.py         L6  `twistd mtad`; the only import of the reactor
     ctl/           L6  `mtactl`
 
