@@ -24,7 +24,8 @@ from mtad.interfaces import IDirectory, IOffload
 from mtad.model.address import Address
 from mtad.model.errors import MtadError
 from mtad.model.tenant import Submitter
-from mtad.policy.submission import RelayNetwork, one_peer, relayed_for
+from mtad.policy.peer import one_peer
+from mtad.policy.submission import RelayNetwork, relayed_for
 from mtad.smtp.grammar import parse_address
 
 AT_ONCE = 2

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
 from mtad.model import replies
 from mtad.model.address import Address
 from mtad.model.tenant import Credential, Domain, Submitter
 from mtad.model.verdict import Accept, Refuse, Verdict
+from mtad.policy.peer import address_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +54,14 @@ def may_send_as(submitter: Submitter, address: Address, domain: Domain | None) -
 
 def may_log_in_clear(host: str, tls_is_off: bool) -> bool:
     """Return whether a peer at this address may show a password without TLS: only from this machine, with TLS off."""
-    address = _ip(host)
+    address = address_of(host)
     return tls_is_off and address is not None and address.is_loopback
 
 
 def relayed_for(host: str, networks: Iterable[RelayNetwork]) -> str | None:
     """Return the organisation a peer at this address submits for without a login; the first network that has it."""
-    address = _ip(host)
+    address = address_of(host)
     return next((entry.organisation for entry in networks if address is not None and address in entry.network), None)
-
-
-def one_peer(host: str) -> str:
-    """Return what peers at this address count as together: an IPv4 address, an IPv6 network of 64 bits, or all sockets.
-
-    Whoever has one address of such a network has them all (RFC 4291 §2.5.1).
-    """
-    address = _ip(host)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((address, 64), strict=False))
-    return host if address is None else str(address)
 
 
 def _own(credential: Credential) -> set[str]:
@@ -86,12 +76,3 @@ def _covers(send_as: tuple[str, ...], address: Address) -> Iterable[bool]:
 @lru_cache(maxsize=4096)
 def _pattern(what: str) -> re.Pattern[str]:
     return re.compile(".*?".join(map(re.escape, what.split("*"))), re.DOTALL)
-
-
-def _ip(host: str) -> IPv4Address | IPv6Address | None:
-    """Return the address of a peer, an IPv4 one in IPv6's clothes (RFC 4291 §2.5.5.2) as IPv4; None for a socket."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -8,15 +8,7 @@ from mtad.model import replies
 from mtad.model.address import Address
 from mtad.model.tenant import Credential, Domain, Mailbox, Submitter
 from mtad.model.verdict import Accept, Refuse
-from mtad.policy.submission import (
-    RelayNetwork,
-    SenderFacts,
-    decide,
-    may_log_in_clear,
-    may_send_as,
-    one_peer,
-    relayed_for,
-)
+from mtad.policy.submission import RelayNetwork, SenderFacts, decide, may_log_in_clear, may_send_as, relayed_for
 from tests.unit.directory_values import ACME, OTHER, PENDING, SHOP, at
 
 SEND_AS = ("*@shop.example", "news*@acme.example", "other.example", "pending.example")
@@ -85,11 +77,3 @@ class PeerTest(SynchronousTestCase):
             ("198.51.100.1", None), ("unix", None),
         ):  # fmt: skip
             self.assertEqual(relayed_for(host, networks), expected, host)
-
-    def test_which_addresses_are_one_peer(self) -> None:
-        for host, expected in (
-            ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.8", "192.0.2.8"),
-            ("2001:db8::1", "2001:db8::/64"), ("2001:db8::ffff:0:1", "2001:db8::/64"),
-            ("2001:db8:0:1::1", "2001:db8:0:1::/64"), ("fe80::1%eth0", "fe80::/64"), ("unix", "unix"),
-        ):  # fmt: skip
-            self.assertEqual(one_peer(host), expected, host)
