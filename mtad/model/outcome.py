@@ -38,11 +38,15 @@ CLEAR = "clear"
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The next hop took responsibility for the recipient."""
+    """The next hop took responsibility for the recipient.
+
+    With `dsn` it took over as well to tell the sender, as far as the sender asked for it (RFC 3461 §5.2.1).
+    """
 
     detail: str
     status: str = "2.0.0"
     remote: Remote | None = None
+    dsn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
