@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-pg15 faults bench
+.PHONY: install run test programs test-pg15 faults bench
 
 install: $(VENV)/.for-tests
 
@@ -43,6 +43,10 @@ run: $(VENV)/.for-running
 
 test: $(VENV)/.for-tests
 	@$(BIN)/python -m tests.run
+
+# What system tests run of other people's programs, by apt; docs/testing.md says what is done where.
+programs: $(VENV)/.for-tests
+	@$(BIN)/python -m tests.system.install
 
 test-pg15:
 	@[ -e $(VENV)/.for-tests ] || { echo "$(VENV) is missing: make install" >&2; exit 1; }

@@ -3,8 +3,8 @@
     python -m tests.run [PART ...]
 
 Parts are lint, format, types and the directories of tests. Each is told in a line when it ends, with all its output if
-it failed. The last line is `N passed, N failed, N skipped`: tests, and each check that is no suite as one of them.
-The exit status is 1 when anything failed.
+it failed, and with the reasons of what it skipped. The last line is `N passed, N failed, N skipped`: tests, and each
+check that is no suite as one of them. The exit status is 1 when anything failed.
 """
 
 import os
@@ -36,6 +36,8 @@ SUITES = ("system", "contract", "scenario", "unit", "corpus", "quality")
 AT_ONCE = 2
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
 
+_SKIPPED = re.compile(r"^\[SKIPPED\]\n(.+)$", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -62,6 +64,11 @@ def tally_of_suite(output: str, status: int) -> Tally:
     if not summary or (status and not failed):
         failed += 1
     return Tally(counts["successes"] + counts["expectedFailures"], failed, counts["skips"])
+
+
+def reasons_to_skip(output: str) -> list[str]:
+    """Return what trial told of why tests were skipped, each reason once."""
+    return sorted(set(_SKIPPED.findall(output)))
 
 
 def tally_of_check(status: int) -> Tally:
@@ -119,6 +126,8 @@ def run(parts: Sequence[str], scratch: Path) -> Tally:
             if tally.failed:
                 print(output)
             print(f"{running[done]:9} {tally}, after {time.monotonic() - begun:.0f} s", flush=True)
+            for reason in reasons_to_skip(output):
+                print(f"{'':9} skipped: {reason}", flush=True)
             total += tally
     return total
 

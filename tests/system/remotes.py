@@ -17,15 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.system.programs import environment, needed
+
 PATIENCE_SECONDS = 30.0
 NOBODY = pwd.getpwnam("nobody")
-# Where Debian has them; not on the path of everybody.
-_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/lib/postfix/sbin"
-
-
-def program(name: str) -> str | None:
-    """Return where a program is, None if it is not installed."""
-    return shutil.which(name, path=_PATH)
 
 
 def is_root() -> bool:
@@ -61,6 +56,7 @@ class Remote(ABC):
             self._process = subprocess.Popen(
                 self.command(),
                 cwd=self.home,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -112,7 +108,7 @@ class SmtpSink(Remote):
         """Return smtp-sink; it may not stay root."""
         user = ("-u", "nobody") if is_root() else ()
         keep = ("-d", f"{self.mail}/")
-        return [program("smtp-sink") or "smtp-sink", *user, *keep, *self._switches, f"{self.host}:{self.port}", "100"]
+        return [needed("smtp-sink"), *user, *keep, *self._switches, f"{self.host}:{self.port}", "100"]
 
     @property
     def messages(self) -> list[str]:
@@ -124,6 +120,7 @@ class Postfix(Remote):
     """A Postfix that is the last stop of `domain`, with a Maildir for each of `users`, and offers STARTTLS."""
 
     def __init__(self, host: str, port: int, domain: str, users: Sequence[str], certificate: tuple[Path, Path]) -> None:
+        self._postfix, self._master = needed("sbin/postfix"), needed("postfix/sbin/master")
         super().__init__(host, port)
         (self.home / "users").write_text("".join(f"{user}@{domain} {user}/\n" for user in users))
         settings = {
@@ -164,13 +161,13 @@ class Postfix(Remote):
 
     def start(self) -> Self:
         """Make what is missing of the queue, and start."""
-        check = [program("postfix") or "postfix", "-c", self.home, "check"]
+        check = [self._postfix, "-c", self.home, "check"]
         subprocess.run(check, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
         return super().start()
 
     def command(self) -> Sequence[str | Path]:
         """Return master(8); `postfix start-fg` would not tell it to end."""
-        return [program("master") or "master", "-c", self.home, "-s"]
+        return [self._master, "-c", self.home, "-s"]
 
     def wait_inbox(self, user: str) -> list[bytes]:
         """Return the messages a user has, once there is one: 250 comes before it is in the Maildir."""
@@ -185,6 +182,7 @@ class Dovecot(Remote):
     """Dovecot's LMTP, on a unix socket too. `users` maps each to a quota rule such as `*:bytes=100`, or nothing."""
 
     def __init__(self, host: str, port: int, unix_socket: Path, users: Mapping[str, str]) -> None:
+        self._dovecot, _ = needed("dovecot"), needed("dovecot/lmtp")
         super().__init__(host, port)
         passwd = self.home / "users"
         passwd.write_text("".join(
@@ -213,7 +211,7 @@ class Dovecot(Remote):
 
     def command(self) -> Sequence[str | Path]:
         """Return dovecot(1)."""
-        return [program("dovecot") or "dovecot", "-F", "-c", self.home / "dovecot.conf"]
+        return [self._dovecot, "-F", "-c", self.home / "dovecot.conf"]
 
     def inbox(self, user: str) -> list[bytes]:
         """Return the messages a user has."""

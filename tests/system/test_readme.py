@@ -2,13 +2,11 @@
 
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
-from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.system import programs
 from tests.system.server import RunningServer
 
 TOP = Path(__file__).parents[2]
@@ -40,7 +38,6 @@ def comparable(printed: str) -> list[str]:
     return [VARYING.sub("*", line).rstrip() for line in printed.splitlines()]
 
 
-@skipUnless(shutil.which("swaks"), "swaks is not installed")
 class ReadmeTest(SynchronousTestCase):
     send = "swaks --server 127.0.0.1:2525 --from ann@outside.example --to alice@acme.example"
     trace = ".venv/bin/mtactl trace alice@acme.example"
@@ -56,9 +53,8 @@ class ReadmeTest(SynchronousTestCase):
         def as_shown(printed: str) -> list[str]:
             return comparable(printed.replace(there, "127.0.0.1:2525").replace("mx.test", "localhost.localdomain"))
 
-        words = shlex.split(self.send.replace("127.0.0.1:2525", there))
-        sent = subprocess.run(words, check=True, capture_output=True, text=True, timeout=30).stdout
-        self.assertEqual(as_shown(sent), shown_below(self.send))
+        sent = programs.run(*shlex.split(self.send.replace("127.0.0.1:2525", there)))
+        self.assertEqual(as_shown(sent.stdout), shown_below(self.send), sent.stderr)
         server.wait_for("delivery.delivered")
         told = server.mtactl(*shlex.split(self.trace)[1:])
         self.assertEqual(as_shown(told), shown_below(self.trace))

@@ -1,10 +1,9 @@
 """Mail that goes out to other people's servers, and what becomes of it when they do not take it."""
 
-from pathlib import Path
 from smtplib import SMTP
 from unittest import skipUnless
 
-from tests.system.remotes import Dovecot, Postfix, SmtpSink, is_root, program
+from tests.system.remotes import Dovecot, Postfix, SmtpSink, is_root
 from tests.system.sending import (
     AIOSMTPD,
     PORT,
@@ -31,7 +30,6 @@ OLD = (("-e",), ("-f", "EHLO"), ("-8",), ("-p",))
 SINKS = TEMPORARY + PERMANENT + OLD
 
 
-@skipUnless(program("smtp-sink"), "Postfix's smtp-sink is not installed")
 class SinkTest(SendingCase):
     def sink(self, behaviour: tuple[str, ...], *switches: str) -> SmtpSink:
         """Start the sink that belongs to a behaviour: with its switches, or others."""
@@ -126,7 +124,6 @@ class AiosmtpdTest(SendingCase):
             self.assertEqual(self.report_about(f"u@{domain}")[1]["Status"], status)
 
 
-@skipUnless(program("postfix"), "Postfix is not installed")
 @skipUnless(is_root(), "a Postfix of one's own needs root")
 class PostfixTest(SendingCase):
     def test_its_users_get_their_mail_and_what_is_for_strangers_comes_back(self) -> None:
@@ -144,7 +141,6 @@ class PostfixTest(SendingCase):
         self.assertIn("gone.postfix.example", self.server.mtactl("trace", "rita@postfix.example"))
 
 
-@skipUnless(program("dovecot") and Path("/usr/lib/dovecot/lmtp").exists(), "Dovecot's LMTP is not installed")
 @skipUnless(is_root(), "a Dovecot of one's own needs root")
 class DovecotTest(SendingCase):
     def test_each_recipient_fares_alone(self) -> None:

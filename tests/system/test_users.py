@@ -1,14 +1,13 @@
 """Users that send: swaks and smtplib with a login over TLS, a machine without one, and all of it by a smarthost."""
 
-import shutil
-import subprocess
 from base64 import b64encode
 from smtplib import SMTP
-from unittest import skipUnless
+from subprocess import CompletedProcess
 
 from aiosmtpd.smtp import SMTP as PEER
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
+from tests.system import programs
 from tests.system.sending import AIOSMTPD, PORT, SendingCase, Taker, tenants
 from tests.system.server import RunningServer
 
@@ -16,14 +15,11 @@ LOGIN = b"\0alice@acme.example\0alice's"
 
 
 class SwaksTest(SendingCase):
-    def swaks(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def swaks(self, *words: str) -> CompletedProcess[str]:
         """Send from alice to ann elsewhere with swaks, which is given these words beside."""
-        return subprocess.run(
-            ["swaks", "--server", f"127.0.0.1:{self.server.submission_port}", "--from", "alice@acme.example", *words],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        server = f"127.0.0.1:{self.server.submission_port}"
+        return programs.run("swaks", "--server", server, "--from", "alice@acme.example", *words)
 
-    @skipUnless(shutil.which("swaks"), "swaks is not installed")
     def test_swaks_logs_in_over_tls_by_either_mechanism(self) -> None:
         taker = Taker()
         self.serve(taker)
@@ -40,7 +36,6 @@ class SwaksTest(SendingCase):
         )
         self.assertIn(b"\r\n\tby mx.test with ESMTPSA ", bytes(taker.envelopes[0].content))
 
-    @skipUnless(shutil.which("swaks"), "swaks is not installed")
     def test_swaks_is_refused_without_tls_without_login_and_as_somebody_else(self) -> None:
         login = ("--auth-user", "alice@acme.example", "--auth-password", "alice's")
         for words, said in (

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.run import Tally, tally_of_check, tally_of_suite
+from tests.run import Tally, reasons_to_skip, tally_of_check, tally_of_suite
 
 
 class TallyTest(SynchronousTestCase):
@@ -26,6 +26,11 @@ class TallyTest(SynchronousTestCase):
         self.assertEqual(tally_of_suite("Segmentation fault\n", -11), Tally(0, 1, 0))
         self.assertEqual(tally_of_suite("", 0), Tally(0, 1, 0))
         self.assertEqual(tally_of_suite("PASSED (successes=5)\n", 1), Tally(5, 1, 0))
+
+    def test_why_tests_were_skipped(self) -> None:
+        output = "[SKIPPED]\nno swaks\n\na.B.c\n====\n[SKIPPED]\nno curl\n\na.B.d\n====\n[SKIPPED]\nno swaks\n"
+        self.assertEqual(reasons_to_skip(output), ["no curl", "no swaks"])
+        self.assertEqual(reasons_to_skip("PASSED (successes=1)\n"), [])
 
     def test_the_last_line(self) -> None:
         total = Tally(1, 0, 2) + tally_of_check(0) + tally_of_check(1)
