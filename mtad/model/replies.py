@@ -5,10 +5,16 @@ No internals, no words of a peer beyond what is named. tests/quality checks the 
 
 from mtad.model.reply import Reply
 
+HELP = Reply(
+    214,
+    "2.0.0",
+    ("Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT", "What else there is, EHLO tells"),
+)
 BYE = Reply(221, "2.0.0", ("Bye",), closes=True)
 STARTTLS_READY = Reply(220, "2.0.0", ("Ready to start TLS",))
 LOGGED_IN = Reply(235, "2.7.0", ("Logged in",))
 OK = Reply(250, "2.0.0", ("OK",))
+CHUNK_TAKEN = Reply(250, "2.0.0", ("Chunk taken",))
 SENDER_OK = Reply(250, "2.1.0", ("Sender OK",))
 RECIPIENT_OK = Reply(250, "2.1.5", ("Recipient OK",))
 VRFY_CANNOT = Reply(252, "2.5.2", ("Cannot VRFY user, but will take a message for it and try to deliver",))
@@ -17,6 +23,7 @@ START_DATA = Reply(354, None, ("End data with <CR><LF>.<CR><LF>",))
 SHUTTING_DOWN = Reply(421, "4.3.2", ("Shutting down, try again shortly",), closes=True)
 IDLE_TIMEOUT = Reply(421, "4.4.2", ("Idle for too long, closing",), closes=True)
 TOO_SLOW = Reply(421, "4.4.2", ("Message comes too slowly, closing",), closes=True)
+CHUNK_UNREADABLE = Reply(421, "4.5.4", ("Cannot tell where this chunk ends, closing",), closes=True)
 FAR_TOO_LARGE = Reply(421, "4.3.4", ("Message goes on far beyond the size limit, closing",), closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
 TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed logins, closing",), closes=True)
@@ -43,7 +50,7 @@ NESTED_MAIL = Reply(503, "5.5.1", ("A transaction is open already, send RSET fir
 NO_RECIPIENTS = Reply(554, "5.5.1", ("No valid recipients",))
 BAD_SENDER_SYNTAX = Reply(501, "5.1.7", ("Bad sender address syntax",))
 BAD_RECIPIENT_SYNTAX = Reply(501, "5.1.3", ("Bad recipient address syntax",))
-NON_ASCII_ADDRESS = Reply(553, "5.6.7", ("Non-ASCII addresses are not supported here",))
+NON_ASCII_ADDRESS = Reply(553, "5.6.7", ("Non-ASCII addresses are for mail with SMTPUTF8",))
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("Parameter not recognised or not implemented",))
 
 LOGIN_FIRST = Reply(530, "5.7.0", ("Authentication required",))
@@ -54,6 +61,7 @@ SENDER_NOT_PERMITTED = Reply(553, "5.7.1", ("Not permitted to send as this addre
 NO_SUCH_USER = Reply(550, "5.1.1", ("No such user here",))
 MAILBOX_DISABLED = Reply(550, "5.2.1", ("This mailbox does not accept messages",))
 BARE_NEWLINE = Reply(550, "5.5.2", ("Message contains a bare CR or LF",))
+LINE_OVER_LIMIT = Reply(550, "5.6.0", ("Message contains a line over 65536 octets",))
 NUL_OCTET = Reply(550, "5.5.2", ("Message contains a NUL octet",))
 TOO_LARGE = Reply(552, "5.3.4", ("Message size exceeds the limit",))
 ROUTING_LOOP = Reply(554, "5.4.6", ("Too many Received headers, the message loops",))
