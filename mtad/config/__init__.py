@@ -6,6 +6,7 @@ the line. Nothing here listens, connects or changes anything.
 """
 
 from mtad.config.kinds import (
+    CertificateName,
     DatabaseHost,
     DialAddress,
     EmailAddress,
@@ -23,6 +24,7 @@ from mtad.config.kinds import (
 )
 from mtad.config.loading import VARIABLES, decode_yaml, load
 from mtad.config.sections import (
+    Certificate,
     Database,
     Delivery,
     Dns,
@@ -45,6 +47,8 @@ from mtad.config.sections import (
 
 __all__ = [
     "VARIABLES",
+    "Certificate",
+    "CertificateName",
     "Database",
     "DatabaseHost",
     "Delivery",

@@ -79,6 +79,20 @@ class Hostname(str):
         return cls(text.lower())
 
 
+class CertificateName(str):
+    """A domain a certificate is shown for, or `*.` and a domain: any one label before it (RFC 9525 §6.3)."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the name in lower case."""
+        text = _text(raw)
+        if not _is_domain(text.removeprefix("*.")):
+            raise ValueError(f"expected a domain such as mail.example.org or *.example.org, got {text!r}")
+        return cls(text.lower())
+
+
 class EmailAddress(str):
     """A mailbox of the usual form: no quotes, a domain in lower case."""
 

@@ -105,6 +105,8 @@ def _resolved(section: S, directory: Path) -> S:
         value = getattr(section, field.name)
         if isinstance(value, Section):
             changed[field.name] = _resolved(value, directory)
+        elif isinstance(value, tuple):
+            changed[field.name] = tuple(_resolved(x, directory) if isinstance(x, Section) else x for x in value)
         elif isinstance(value, Path):
             changed[field.name] = directory / value
         elif isinstance(value, RootCertificates) and value != "system":

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from mtad.config.kinds import (
+    CertificateName,
     DatabaseHost,
     DialAddress,
     EmailAddress,
@@ -69,6 +70,10 @@ def _at_least(section: Section, least_seconds: float, *keys: str) -> None:
             raise Wrong(key, f"expected at least {duration_text(least_seconds)}, got {duration_text(seconds)}")
 
 
+def _ranges(networks: tuple[Network, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(network for name in networks for network in name.ranges)
+
+
 class RelayNetwork(Section, frozen=True):
     """Machines that submit without a login, as an organisation."""
 
@@ -83,19 +88,28 @@ class Server(Section, frozen=True):
     postmaster: EmailAddress | None = None
     smtp_addr: ListenAddress = ListenAddress(":25")
     submission_addr: ListenAddress = ListenAddress(":587")
+    submissions_addr: ListenAddress = ListenAddress(":465")
     http_addr: ListenAddress = ListenAddress(":9090")
     http_networks: tuple[Network, ...] = (Network("loopback"), Network("private"))
     max_message_size: Octets = Octets(25 * _MB)
     max_recipients: Recipients = 1000
+    max_connections: Count = 10_000
+    max_connections_per_ip: Count = 50
+    greet_pause: Seconds = Seconds(0)
     relay_networks: tuple[RelayNetwork, ...] = ()
+    proxy_protocol_networks: tuple[Network, ...] = ()
+    xclient_networks: tuple[Network, ...] = ()
     state_dir: Path = Path("state")
 
     def __post_init__(self) -> None:
         # RFC 5321 §4.5.3.1.7: a limit below 64 KB is none a server may have.
         if not 64 * _KB <= self.max_message_size <= _GB:
             raise Wrong("max_message_size", f"expected 64KB to 1GB, got {self.max_message_size} octets")
+        # A client waits for the greeting for five minutes (RFC 5321 §4.5.3.2.1), though few are that patient.
+        if self.greet_pause > _MINUTE:
+            raise Wrong("greet_pause", f"expected at most 1m, got {duration_text(self.greet_pause)}")
         taken: dict[str, str] = {}
-        for key in ("smtp_addr", "submission_addr", "http_addr"):
+        for key in ("smtp_addr", "submission_addr", "submissions_addr", "http_addr"):
             address: str = getattr(self, key)
             if address in taken:
                 raise Wrong(key, f"expected another address than {taken[address]}, got {str(address)!r}")
@@ -105,7 +119,17 @@ class Server(Section, frozen=True):
     @property
     def http_ranges(self) -> tuple[IPNetwork, ...]:
         """The networks of `http_networks`, words replaced by what they stand for."""
-        return tuple(network for name in self.http_networks for network in name.ranges)
+        return _ranges(self.http_networks)
+
+    @property
+    def proxy_ranges(self) -> tuple[IPNetwork, ...]:
+        """The networks of `proxy_protocol_networks`."""
+        return _ranges(self.proxy_protocol_networks)
+
+    @property
+    def xclient_ranges(self) -> tuple[IPNetwork, ...]:
+        """The networks of `xclient_networks`."""
+        return _ranges(self.xclient_networks)
 
 
 class Database(Section, frozen=True):
@@ -193,6 +217,7 @@ class Queue(Section, frozen=True):
     retry_delay: Seconds = Seconds(5 * _MINUTE)
     max_retry_delay: Seconds = Seconds(4 * _HOUR)
     lifetime: Seconds = Seconds(5 * _DAY)
+    delay_notice: Seconds = Seconds(4 * _HOUR)
 
     def __post_init__(self) -> None:
         _at_least(self, 1.0, "retry_delay", "lifetime")
@@ -281,24 +306,40 @@ class Delivery(Section, frozen=True):
     source_addresses: tuple[SourceAddress, ...] = ()
 
 
+class Certificate(Section, frozen=True):
+    """A certificate for peers that ask for one of `names`; without names: for those it has itself."""
+
+    cert_file: Path
+    key_file: Path
+    names: tuple[CertificateName, ...] = ()
+
+
 class Tls(Section, frozen=True):
-    """The certificate shown to peers. `enabled` None means: when there is one."""
+    """The certificates shown to peers. `enabled` None means: when there is one."""
 
     enabled: bool | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    certificates: tuple[Certificate, ...] = ()
 
     def __post_init__(self) -> None:
         for given, missing in (("cert_file", "key_file"), ("key_file", "cert_file")):
             if getattr(self, given) and not getattr(self, missing):
                 raise Wrong(given, f"expected {missing} beside it")
-        if self.enabled and not self.cert_file:
-            raise Wrong("enabled", "expected cert_file and key_file beside it")
+        if self.enabled and not self.all:
+            raise Wrong("enabled", "expected cert_file and key_file beside it, or certificates")
+
+    @property
+    def all(self) -> tuple[Certificate, ...]:
+        """All certificates; the first is shown to peers that ask for none of the names, or for nothing."""
+        if self.cert_file is None or self.key_file is None:
+            return self.certificates
+        return (Certificate(self.cert_file, self.key_file), *self.certificates)
 
     @property
     def active(self) -> bool:
-        """Whether TLS is offered; then both files are given."""
-        return self.cert_file is not None and self.enabled is not False
+        """Whether TLS is offered; then there is a certificate."""
+        return bool(self.all) and self.enabled is not False
 
 
 class Timeline(Section, frozen=True):

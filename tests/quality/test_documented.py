@@ -30,6 +30,7 @@ WORDS = {
     config.Network: "network",
     config.Name: "text",
     config.RelayNetwork: "relay network",
+    config.Certificate: "certificate",
     config.RootCertificates: "path or `system`",
     config.Octets: "size",
     config.Seconds: "duration",

@@ -51,6 +51,18 @@ class DefaultsTest(ConfigTest):
         assert found.database is not None
         self.assertEqual(found.database.sslrootcert, str(here / "ca.pem"))
 
+    def test_certificates_are_those_of_both_keys(self) -> None:
+        further = "certificates: [{names: [MX.example.net, '*.example.net'], cert_file: b/cert.pem, key_file: /b.pem}]"
+        names = (config.CertificateName("mx.example.net"), config.CertificateName("*.example.net"))
+        found = self.load(f"tls: {{{further}}}").tls
+        second = config.Certificate(self.path.parent / "b/cert.pem", Path("/b.pem"), names)
+        self.assertEqual((found.all, found.active), ((second,), True))
+        further = further.replace("b/cert.pem", str(second.cert_file))
+        found = self.load(f"tls: {{{further}, cert_file: /a.pem, key_file: /k.pem}}").tls
+        self.assertEqual(found.all, (config.Certificate(Path("/a.pem"), Path("/k.pem")), second))
+        found = self.load(f"tls: {{{further}, enabled: false}}").tls
+        self.assertFalse(found.active)
+
     def test_a_link_to_the_file_does_not_move_its_paths(self) -> None:
         self.load("")
         link = self.path.parent / "elsewhere"
@@ -80,6 +92,9 @@ server:
   postmaster: Ann@Example.org
   smtp_addr: "[::1]:25"
   http_networks: [192.0.2.0/24, "2001:db8::1", loopback]
+  proxy_protocol_networks: [192.0.2.1]
+  xclient_networks: [192.0.2.2, 192.0.2.4/31]
+  greet_pause: 5s
   max_message_size: 26214400
 queue: {retry_delay: 90s, max_retry_delay: 1.5h}
 delivery: {local: {kind: lmtp, addr: /run/lmtp}}
@@ -92,6 +107,9 @@ logging: {format: text, levels: {mtad.smtp: debug}}
             found.server.http_ranges,
             tuple(ipaddress.ip_network(text) for text in ("192.0.2.0/24", "2001:db8::1", "127.0.0.0/8", "::1")),
         )
+        self.assertEqual(found.server.proxy_ranges, (ipaddress.ip_network("192.0.2.1"),))
+        self.assertEqual(found.server.xclient_ranges, tuple(map(ipaddress.ip_network, ("192.0.2.2", "192.0.2.4/31"))))
+        self.assertEqual(found.server.greet_pause, 5.0)
         self.assertEqual((found.queue.retry_delay, found.queue.max_retry_delay), (90.0, 5400.0))
         self.assertEqual(found.delivery.local, config.Lmtp(config.DialAddress("/run/lmtp")))
         self.assertEqual(found.logging.levels, {"mtad.smtp": Level.DEBUG})
@@ -154,7 +172,14 @@ logging: {format: text, levels: {mtad.smtp: debug}}
             " socket, got 'x'",
             "tls: {cert_file: x}": "tls.cert_file: expected key_file beside it",
             "tls: {key_file: x, enabled: false}": "tls.key_file: expected cert_file beside it",
-            "tls: {enabled: true}": "tls.enabled: expected cert_file and key_file beside it",
+            "tls: {enabled: true}": "tls.enabled: expected cert_file and key_file beside it, or certificates",
+            "tls: {certificates: [{cert_file: x}]}": "tls.certificates[0]: expected the key key_file",
+            "tls: {certificates: [{cert_file: x, key_file: y, names: ['*.*.a']}]}": "tls.certificates[0].names[0]:"
+            " expected a domain such as mail.example.org or *.example.org, got '*.*.a'",
+            "server: {submissions_addr: ':25'}": "server.submissions_addr: expected another address than smtp_addr,"
+            " got ':25'",
+            "server: {greet_pause: 61s}": "server.greet_pause: expected at most 1m, got 61s",
+            "server: {max_connections: 0}": "server.max_connections: expected a whole number of at least 1, got 0",
             "redis: {addr: /run/redis, tls: true}": "redis.tls: expected false, since addr is a unix socket",
             "database: {host: 'db:5433'}": "database.host: expected a host without port, which is a key of its own,"
             " got 'db:5433'",
