@@ -14,7 +14,8 @@ from mtad.model.address import Address
 from mtad.model.reply import Reply
 from mtad.model.text import shown
 from mtad.smtp import extensions, grammar, sasl
-from mtad.smtp.sasl import Authenticate, Challenge
+from mtad.smtp.sasl import Authenticate, Challenge, Confirm, Proof
+from mtad.smtp.scram import Opening
 from mtad.smtp.states import Command
 
 
@@ -99,7 +100,19 @@ class Answered:
     error: bool
 
 
-Event = Hello | MailFrom | RcptTo | Data | Content | EndOfData | StartTls | Authenticate | Reset | Quit | Answered
+LoginStep = Authenticate | Opening | Proof | Confirm
+"""A step of AUTH's exchange that is the caller's to answer, with a reply or by going on (`Conversation.ask`)."""
+
+Event = Hello | MailFrom | RcptTo | Data | Content | EndOfData | StartTls | LoginStep | Reset | Quit | Answered
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the arguments of commands are read by: our `hostname`, and the mechanisms of AUTH that are offered."""
+
+    hostname: str
+    mechanisms: tuple[str, ...]
+
 
 # RFC 5321 §4.1.4: room for any domain (§4.5.3.1.2); what a name is worth is for policy to say.
 _NAME_OCTETS = grammar.DOMAIN_OCTETS
@@ -111,7 +124,7 @@ def _hello(argument: bytes, extended: bool) -> Event:
     return Hello(shown(argument), extended)
 
 
-def _mail(argument: bytes, hostname: str) -> Event:
+def _mail(argument: bytes, setting: Setting) -> Event:
     if argument[:5].upper() != b"FROM:":
         return Answered(replies.BAD_ARGUMENTS, error=True)
     path = grammar.reverse_path(argument[5:])
@@ -123,10 +136,10 @@ def _mail(argument: bytes, hostname: str) -> Event:
     return MailFrom(path.address, parameters.size, parameters.body, parameters.auth)
 
 
-def _rcpt(argument: bytes, hostname: str) -> Event:
+def _rcpt(argument: bytes, setting: Setting) -> Event:
     if argument[:3].upper() != b"TO:":
         return Answered(replies.BAD_ARGUMENTS, error=True)
-    path = grammar.forward_path(argument[3:], hostname)
+    path = grammar.forward_path(argument[3:], setting.hostname)
     if isinstance(path, Reply):
         return Answered(path, error=True)
     wrong = extensions.rcpt_parameters(path.rest)
@@ -135,34 +148,34 @@ def _rcpt(argument: bytes, hostname: str) -> Event:
     return RcptTo(path.address)
 
 
-def _alone(event: Event) -> Callable[[bytes, str], Event]:
+def _alone(event: Event) -> Callable[[bytes, Setting], Event]:
     """Return the parser of a command that takes no argument (RFC 5321 §4.3.2: 501 to one that came)."""
-    return lambda argument, hostname: Answered(replies.BAD_ARGUMENTS, error=True) if argument else event
+    return lambda argument, setting: Answered(replies.BAD_ARGUMENTS, error=True) if argument else event
 
 
-def proven(step: sasl.Step) -> Authenticate | Challenge | Answered:
+def proven(step: sasl.Step) -> LoginStep | Challenge | Answered:
     """Return what a step of AUTH's exchange means to the session."""
     return Answered(step, error=True) if isinstance(step, Reply) else step
 
 
-def _vrfy(argument: bytes, hostname: str) -> Event:
+def _vrfy(argument: bytes, setting: Setting) -> Event:
     # RFC 5321 §7.3: nobody is told which addresses exist.
     return Answered(replies.VRFY_CANNOT, error=False) if argument else Answered(replies.BAD_ARGUMENTS, error=True)
 
 
-VERBS: dict[bytes, tuple[Command, Callable[[bytes, str], Event | Challenge]]] = {
-    b"EHLO": (Command.HELLO, lambda argument, hostname: _hello(argument, extended=True)),
-    b"HELO": (Command.HELLO, lambda argument, hostname: _hello(argument, extended=False)),
+VERBS: dict[bytes, tuple[Command, Callable[[bytes, Setting], Event | Challenge]]] = {
+    b"EHLO": (Command.HELLO, lambda argument, setting: _hello(argument, extended=True)),
+    b"HELO": (Command.HELLO, lambda argument, setting: _hello(argument, extended=False)),
     b"MAIL": (Command.MAIL, _mail),
     b"RCPT": (Command.RCPT, _rcpt),
     b"DATA": (Command.DATA, _alone(Data())),
     b"STARTTLS": (Command.STARTTLS, _alone(StartTls())),
     b"RSET": (Command.RSET, _alone(Reset())),
     b"QUIT": (Command.QUIT, _alone(Quit())),
-    b"NOOP": (Command.ASIDE, lambda argument, hostname: Answered(replies.OK, error=False)),
+    b"NOOP": (Command.ASIDE, lambda argument, setting: Answered(replies.OK, error=False)),
     b"VRFY": (Command.ASIDE, _vrfy),
-    b"EXPN": (Command.ASIDE, lambda argument, hostname: Answered(replies.NOT_IMPLEMENTED, error=True)),
-    b"HELP": (Command.ASIDE, lambda argument, hostname: Answered(replies.NOT_IMPLEMENTED, error=True)),
-    b"AUTH": (Command.AUTH, lambda argument, hostname: proven(sasl.begin(argument))),
+    b"EXPN": (Command.ASIDE, lambda argument, setting: Answered(replies.NOT_IMPLEMENTED, error=True)),
+    b"HELP": (Command.ASIDE, lambda argument, setting: Answered(replies.NOT_IMPLEMENTED, error=True)),
+    b"AUTH": (Command.AUTH, lambda argument, setting: proven(sasl.begin(argument, setting.mechanisms))),
 }
-"""By verb: what it means to the session, and the parser of its argument, which is also told our hostname."""
+"""By verb: what it means to the session, and the parser of its argument, which is also told the setting."""

@@ -1,16 +1,22 @@
-"""The server's side of AUTH without I/O: the mechanisms PLAIN (RFC 4616) and LOGIN, over the lines of RFC 4954 §4.
+"""The server's side of AUTH without I/O: the mechanisms PLAIN (RFC 4616), LOGIN and SCRAM, over RFC 4954 §4's lines.
 
-A step of an exchange is a `Challenge`, which owes the peer a 334 and takes its next line, an `Authenticate`, which says
-who the peer claims to be, or the reply that ends the exchange because what came is no answer. Base64 is taken only as
-RFC 4648 §4 writes it; identities and passwords are bounded. Whether a claim is true is not decided here.
+A step of an exchange is a `Challenge`, which owes the peer a 334 and takes its next line; the reply that ends the
+exchange because what came is no answer; or what the caller has to go on with. By password that is an `Authenticate`,
+which says who the peer claims to be. By SCRAM (RFC 5802) it is first an `Opening`, which `question` goes on from, then
+a `Proof`; one that is let in is asked its `final`, and `Confirm`s.
+
+Base64 is taken only as RFC 4648 §4 writes it; identities and passwords are bounded. Whether a claim is true is not
+decided here.
 """
 
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from mtad.model import replies
 from mtad.model.reply import Reply
+from mtad.smtp import scram
+from mtad.smtp.scram import PLUS, SCRAM, Opening
 
 LINE_OCTETS = 12_288
 """The longest line of an exchange, CRLF included (RFC 4954 §4)."""
@@ -49,19 +55,70 @@ class Challenge:
     answered: "Callable[[bytes], Step]"
 
 
-Step = Challenge | Authenticate | Reply
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a SCRAM exchange came to: `wrong` is empty when the peer knows the password of `verifier`, else it says why.
+
+    `final` then tells the peer that the server knows the verifier, too.
+    """
+
+    mechanism: str
+    authcid: str
+    authzid: str
+    verifier: str = field(repr=False)
+    wrong: str = ""
+    final: "Challenge | None" = None
 
 
-def begin(argument: bytes) -> Step:
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The peer took the server's last message; it is logged in now."""
+
+
+Step = Challenge | Authenticate | Opening | Proof | Confirm | Reply
+
+
+def mechanisms(channel_binding: bool) -> tuple[str, ...]:
+    """Return what is offered, the best first; -PLUS only where the connection has a channel binding."""
+    return (*((PLUS,) if channel_binding else ()), SCRAM, "PLAIN", "LOGIN")
+
+
+def begin(argument: bytes, offered: Collection[str]) -> Step:
     """Return the first step of AUTH with this argument: a mechanism, and perhaps an initial response."""
     mechanism, _, initial = argument.partition(b" ")
-    challenge = _MECHANISMS.get(mechanism.upper())
+    name = mechanism.upper().decode("ascii", "replace")
+    challenge = _MECHANISMS.get(name) if name in offered else None
     if challenge is None:
         return replies.UNKNOWN_MECHANISM if mechanism else replies.BAD_ARGUMENTS
     if not initial:
         return challenge
     # RFC 4954 §4: "=" is a response of no octets.
     return challenge.answered(b"" if initial == b"=" else initial)
+
+
+def question(asked: Opening, *, verifier: str, nonce: str, binding: bytes | None) -> Step:
+    """Return the step after a SCRAM exchange's first message: the password of `verifier` has to be proven.
+
+    `binding` is the connection's tls-exporter value, None when it has none; `nonce` is new and random.
+    """
+
+    def proof(wrong: str, final: Challenge | None = None) -> Proof:
+        return Proof(asked.mechanism, asked.authcid, asked.authzid, verifier, wrong, final)
+
+    trouble = scram.wrong_binding(asked, binding)
+    if trouble is not None:
+        return proof(trouble)
+    put = scram.question(asked, verifier, nonce, binding)
+
+    def judged(message: bytes) -> Step:
+        try:
+            final = put.judge(message)
+        except ValueError:
+            return replies.BAD_LOGIN
+        # RFC 4954 §4 has no room for it beside the 235, so it is a question; the answer has no octets.
+        return proof("wrong password") if final is None else proof("", _asked(final, _confirmed))
+
+    return _asked(put.text, judged)
 
 
 def _asked(question: bytes, take: Callable[[bytes], Step]) -> Challenge:
@@ -105,5 +162,23 @@ def _claim(mechanism: str, authcid: bytes, password: bytes, authzid: bytes = b""
         return replies.BAD_LOGIN
 
 
-_MECHANISMS = {b"PLAIN": _asked(b"", _plain), b"LOGIN": _asked(b"Username:", _login)}
-MECHANISMS = tuple(name.decode("ascii") for name in _MECHANISMS)
+def _scram(mechanism: str) -> Challenge:
+    def opened(message: bytes) -> Step:
+        try:
+            return scram.opening(mechanism, message)
+        except ValueError:
+            return replies.BAD_LOGIN
+
+    return _asked(b"", opened)
+
+
+def _confirmed(message: bytes) -> Step:
+    return replies.BAD_LOGIN if message else Confirm()
+
+
+_MECHANISMS = {
+    "PLAIN": _asked(b"", _plain),
+    "LOGIN": _asked(b"Username:", _login),
+    SCRAM: _scram(SCRAM),
+    PLUS: _scram(PLUS),
+}

@@ -21,13 +21,15 @@ from mtad.smtp.commands import (
     EndOfData,
     Event,
     Hello,
+    LoginStep,
     MailFrom,
+    Setting,
     Signal,
     proven,
 )
 from mtad.smtp.data import DataDecoder
 from mtad.smtp.lines import LINE_OCTETS, Arrived
-from mtad.smtp.sasl import Authenticate, Challenge, Login
+from mtad.smtp.sasl import Challenge, Login
 from mtad.smtp.states import Command, State
 
 _DEAF = (State.SECURING, State.CLOSED)
@@ -43,7 +45,7 @@ class Conversation:
     """
 
     def __init__(self, *, hostname: str, max_message_size: int, starttls: bool, login: Login | None = None) -> None:
-        self._hostname = hostname
+        self._setting = Setting(hostname, ("PLAIN", "LOGIN"))
         self._max_message_size = max_message_size
         self._starttls = starttls
         self._login = login
@@ -95,7 +97,7 @@ class Conversation:
 
     def greeting(self) -> bytes:
         """Return the octets that open the session."""
-        return replies.greeting(self._hostname).encode()
+        return replies.greeting(self._setting.hostname).encode()
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer; once the session is closing, or about to begin TLS, they mean nothing."""
@@ -137,12 +139,23 @@ class Conversation:
         if self._owed is None or not isinstance(self._owed[1], Hello):
             raise RuntimeError("no reply to EHLO or HELO is owed")
         if not self._owed[1].extended:
-            return replies.hello(self._hostname)
+            return replies.hello(self._setting.hostname)
         may_log_in = self._login is not None and self._login_refusal(self._login) is None
         offered = extensions.keywords(
-            self._max_message_size, self._starttls and not self._tls, sasl.MECHANISMS if may_log_in else ()
+            self._max_message_size, self._starttls and not self._tls, self._setting.mechanisms if may_log_in else ()
         )
-        return replies.hello(self._hostname, offered)
+        return replies.hello(self._setting.hostname, offered)
+
+    def ask(self, challenge: Challenge) -> Reply:
+        """Go on with the exchange of AUTH that a reply is owed in: return the question, which is to be that reply.
+
+        RuntimeError when none is owed there.
+        """
+        if self._owed is None or not isinstance(self._owed[1], LoginStep):
+            raise RuntimeError("no reply to a step of AUTH is owed")
+        self._challenge = challenge
+        self._owed = (Command.AUTH if self._state is State.READY else Command.ASIDE), self._owed[1]
+        return challenge.reply
 
     def tls_started(self) -> None:
         """Begin anew under TLS: all the peer said before is forgotten, also what it sent too early (RFC 3207 §4.2).
@@ -166,7 +179,7 @@ class Conversation:
             return Command.PROOF, Answered(reply, error=True)
         return self._prove(proven(challenge.answered(line)), Command.ASIDE)
 
-    def _prove(self, step: Authenticate | Challenge | Answered, asking: Command) -> tuple[Command, Event]:
+    def _prove(self, step: LoginStep | Challenge | Answered, asking: Command) -> tuple[Command, Event]:
         """Go on with AUTH's exchange; `asking` is what another question moves the session by."""
         if not isinstance(step, Challenge):
             return Command.PROOF, step
@@ -188,8 +201,8 @@ class Conversation:
         refusal = self._refusal(command)
         if refusal is not None:
             return self._unfit(refusal)
-        event = parse(argument.lstrip(b" "), self._hostname)
-        if isinstance(event, Authenticate | Challenge):
+        event = parse(argument.lstrip(b" "), self._setting)
+        if isinstance(event, LoginStep | Challenge):
             return self._prove(event, command)
         if isinstance(event, MailFrom):
             event = self._fitting(event)
@@ -237,8 +250,8 @@ class Conversation:
         return event
 
     def _move(self, command: Command, event: Event, reply: Reply) -> None:
-        if isinstance(event, Authenticate):
-            self._authenticated = reply.positive
+        if isinstance(event, LoginStep):
+            self._authenticated = reply is replies.LOGGED_IN
             self._failed_logins += reply.permanent
         if not reply.positive and command not in (Command.END, Command.PROOF):
             return

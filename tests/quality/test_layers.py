@@ -20,7 +20,7 @@ HOMES = {
     "txredisapi": "adapters/redis.py", "dns": "adapters/resolver/", "OpenSSL": "adapters/tls.py",
     "service_identity": "adapters/tls.py", "prometheus_client": "adapters/metrics.py",
     "spf": "verification", "dkim": "verification", "yaml": "config/", "idna": "smtp/grammar.py",
-    "click": "ctl", "rich": "ctl", "argon2": "adapters/passwords.py",
+    "click": "ctl", "rich": "ctl", "argon2": "adapters/passwords.py", "scramp": "smtp/scram.py",
 }  # fmt: skip
 PURE = {"twisted", "zope", "logging", "socket", "time", "random", "os"}
 # testing.world builds the whole server, as a test would.
