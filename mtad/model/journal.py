@@ -81,12 +81,13 @@ class Entry:
     updates: tuple[Update, ...] = ()
 
 
-STAGES = frozenset({"command", "mail", "rcpt", "data", "message"})
+STAGES = frozenset({"connect", "command", "mail", "rcpt", "data", "message"})
 REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
     "login-required", "sender-not-permitted", "syntax", "too-large", "too-many-errors", "too-many-recipients",
     "unacceptable", "unavailable",
 })  # fmt: skip
+    "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
 MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LOGINS = frozenset({"accepted", "refused", "deferred"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
@@ -139,6 +140,8 @@ _METRICS = (
     Metric("dependency_failures_total", Kind.COUNTER, "Times a dependency did not do its part.",
            {"dependency": DEPENDENCIES | {OTHER}}),
     Metric("surprises_total", Kind.COUNTER, "Errors nobody expected; each is in the log."),
+    Metric("tls_certificates_broken", Kind.GAUGE, "Certificates whose files cannot be used; the ones before are kept."),
+    Metric("tls_certificate_expiry_seconds", Kind.GAUGE, "Seconds until the first certificate expires."),
 )  # fmt: skip
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
 
@@ -178,6 +181,7 @@ EVENTS: Mapping[str, Entry] = {
     "session.surprise": _entry(Level.ERROR, "failure", Update("surprises_total")),
     "task.surprise": _entry(Level.ERROR, "task failure", Update("surprises_total")),
     "queue.accepted": _entry(None, "seconds", Update("queue_accept_seconds", "seconds")),
+    "smtp.xclient": _entry(Level.INFO, "peer host name helo login"),
     "queue.claimed": _entry(Level.DEBUG, "count", Update("queue_claimed_rows_total", "count")),
     "queue.settled": _entry(Level.DEBUG, "count", Update("queue_settled_rows_total", "count")),
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
@@ -215,6 +219,14 @@ EVENTS: Mapping[str, Entry] = {
     ),
 }  # fmt: skip
 
+    "tls.certificate_loaded": _entry(Level.INFO, "names file"),
+    "tls.certificate_broken": _entry(Level.ERROR, "file reason"),
+    "tls.certificate_expires": _entry(Level.WARN, "names file days"),
+    "tls.certificates": _entry(
+        None, "broken expiry_seconds",
+        Update("tls_certificates_broken", "broken", absolute=True),
+        Update("tls_certificate_expiry_seconds", "expiry_seconds", absolute=True),
+    ),
 
 def wrong_with(event: str, facts: Mapping[str, Fact]) -> str | None:
     """Return what is wrong with recording `event` with these facts, None when nothing is."""
