@@ -1,0 +1,144 @@
+"""Mail that other people's clients send, on real ports: what they are told, and what is in the mailbox then."""
+
+import json
+from pathlib import Path
+from smtplib import SMTP
+
+from tests.contract.certificates import NAME
+from tests.system import programs
+from tests.system.clients import (
+    ALICE,
+    BOB,
+    CROWDED,
+    HOST,
+    PASSWORD,
+    STRANGER,
+    TEXT,
+    ClientCase,
+    Exim,
+    letter,
+    written,
+)
+
+
+class SwaksTest(ClientCase):
+    def swaks(self, port: int, sender: str, subject: str, *words: str) -> str:
+        """Send to bob with swaks and these words; return the dialogue as it printed it."""
+        return self.send_with(
+            "swaks", "--server", HOST, "--port", str(port), "--from", sender, "--to", BOB,
+            "--data", written(subject, sender).rstrip(), *words,  # it ends the last line
+        )  # fmt: skip
+
+    def test_it_pipelines(self) -> None:
+        said = self.swaks(self.server.smtp_port, STRANGER, "swaks pipelines", "--pipeline")
+        self.assertLess(said.index("DATA\n"), said.index("250 2.1.0"), said)
+        self.assert_arrived("swaks pipelines", "ESMTP")
+
+    def test_tls(self) -> None:
+        verify = ("--tls-verify", "--tls-ca-path", self.authority)
+        said = self.swaks(self.server.smtp_port, STRANGER, "swaks by TLS", "--tls", "--pipeline", *verify)
+        self.assertIn("TLS started with cipher TLSv1.3", said)
+        self.assert_arrived("swaks by TLS", "ESMTPS")
+
+    def test_auth(self) -> None:
+        for mechanism in ("PLAIN", "LOGIN"):
+            login = ("--auth", mechanism, "--auth-user", ALICE, "--auth-password", PASSWORD)
+            said = self.swaks(self.server.submission_port, ALICE, f"swaks by {mechanism}", "--tls", *login)
+            self.assertIn(f"AUTH {mechanism}", said)
+            self.assert_arrived(f"swaks by {mechanism}", "ESMTPSA")
+
+
+class SmtplibTest(ClientCase):
+    def test_a_message_of_eight_bits(self) -> None:
+        with SMTP(HOST, self.server.smtp_port) as client:
+            client.ehlo()
+            self.assertTrue(client.has_extn("8bitmime"))
+            client.send_message(letter("smtplib of eight bits"), mail_options=["BODY=8BITMIME"])
+        self.assert_arrived("smtplib of eight bits", "ESMTP")
+
+
+class CurlTest(ClientCase):
+    def curl(self, url: str, port: int, sender: str, *words: str, subject: str) -> str:
+        """Send to bob with curl, which checks the certificate; return what it printed."""
+        return self.send_with(
+            "curl", "--silent", "--show-error", "--verbose", "--crlf", "--ssl-reqd", "--cacert", self.authority,
+            "--resolve", f"{NAME}:{port}:{HOST}", "--mail-from", sender, "--mail-rcpt", BOB, "--upload-file", "-",
+            *words, f"{url}{NAME}:{port}/client.test",
+            given=written(subject, sender),
+        )  # fmt: skip
+
+    def test_a_stranger(self) -> None:
+        self.curl("smtp://", self.server.smtp_port, STRANGER, subject="curl to port 25")
+        mail = self.assert_arrived("curl to port 25", "ESMTPS")
+        self.assertIn(b"\nReceived: from client.test (", mail)
+
+    def test_a_user(self) -> None:
+        self.curl(
+            "smtp://", self.server.submission_port, ALICE, "--user", f"{ALICE}:{PASSWORD}", subject="curl submits"
+        )
+        self.assert_arrived("curl submits", "ESMTPSA")
+
+
+class MsmtpTest(ClientCase):
+    def msmtp(self, port: int, subject: str, *words: str) -> str:
+        """Send from alice to bob with msmtp, which checks the certificate; return what it printed."""
+        return self.send_with(
+            "msmtp", "--file=/dev/null", "--debug", f"--host={HOST}", f"--port={port}", "--tls=on",
+            f"--tls-trust-file={self.authority}", f"--tls-host-override={NAME}", f"--user={ALICE}",
+            "--passwordeval=printf %s \"alice's\"", f"--from={ALICE}", *words, BOB,
+            given=written(subject, ALICE),
+        )  # fmt: skip
+
+    def test_plain(self) -> None:
+        self.msmtp(self.server.submission_port, "msmtp by PLAIN", "--tls-starttls=on", "--auth=plain")
+        self.assert_arrived("msmtp by PLAIN", "ESMTPSA")
+
+
+class NodemailerTest(ClientCase):
+    def nodemailer(self, server: dict[str, object], message: dict[str, object]) -> str:
+        """Send with nodemailer, which checks the certificate; return what it was answered."""
+        with open(self.authority) as authority:
+            tls = {"ca": authority.read(), "servername": NAME}
+        asked = {"server": {"host": HOST, "tls": tls, **server}, "message": message}
+        script = Path(__file__).with_name("nodemailer.js")
+        where = programs.needed("nodemailer/package.json").parent
+        return self.send_with("node", script, where, json.dumps(asked))
+
+    def test_a_user(self) -> None:
+        answer = self.nodemailer(
+            {"port": self.server.submission_port, "requireTLS": True, "auth": {"user": ALICE, "pass": PASSWORD}},
+            {"from": ALICE, "to": BOB, "subject": "nodemailer submits", "text": TEXT},
+        )
+        self.assertTrue(answer.startswith("250 2.0.0 "), answer)
+        self.assert_arrived("nodemailer submits", "ESMTPSA")
+
+
+class PostfixToolsTest(ClientCase):
+    def test_posttls_finger_verifies_port_25(self) -> None:
+        said = self.send_with(
+            "posttls-finger", "-c", "-l", "secure", "-F", self.authority, "-t", "30", "-T", "30",
+            f"[{HOST}]:{self.server.smtp_port}", NAME,
+        )  # fmt: skip
+        self.assertIn("Verified TLS connection established", said)
+        self.assertIn(": TLSv1.3 with cipher ", said)
+
+    def test_smtp_source_sends_two_hundred_over_ten_sessions(self) -> None:
+        self.send_with(
+            "smtp-source", "-s", "10", "-m", "200", "-l", "2000", "-S", "many", "-f", STRANGER, "-t", CROWDED,
+            f"inet:{HOST}:{self.server.smtp_port}",
+        )  # fmt: skip
+        while len(mails := self.server.mail(CROWDED)) < 200:
+            self.server.wait_for("delivery.delivered")
+        self.assertEqual(len(set(mails)), 200)
+        self.assertTrue(all(b"\nSubject: many\n" in mail and len(mail) > 2000 for mail in mails))
+
+
+class EximTest(ClientCase):
+    def test_it_sends(self) -> None:
+        exim = Exim(self.server.smtp_port, self.authority)
+        self.addCleanup(exim.close)
+        text = TEXT * 4000
+        logged = exim.send(letter("Exim", text=text))
+        self.assertIn(f"=> {BOB} R=all T=there H={HOST} [{HOST}] X=TLS1.3:", logged)
+        self.assertIn(" CV=yes ", logged)
+        self.assert_arrived("Exim", "ESMTPS", text)
