@@ -46,6 +46,13 @@ class IDirectory(Interface):
     async def organisation(name: str) -> int | None:
         """Return the id of the organisation of that name, at most a minute old; None when there is none."""
 
+    async def tls_level(destination: str, sender: str | None) -> TlsLevel | None:
+        """Return the TLS that mail to a domain elsewhere must have, as fresh as `entry`; None when nobody cares.
+
+        The operator may say it of the destination, and of a domain here whose mail it is: `sender` is the domain of the
+        reverse-path, None without one. The stricter of both holds.
+        """
+
     async def keys(domain: str) -> tuple[SigningKey, ...]:
         """Return the active keys of a verified domain by selector, as fresh as `entry`; none for any other."""
 
@@ -216,7 +223,10 @@ class ITlsContexts(Interface):
         """Return the context factory for `ITLSTransport.startTLS`, None when no certificate is configured."""
 
     def client(level: TlsLevel, host: str) -> IOpenSSLClientConnectionCreator:
-        """Return what a connection to the server called `host` starts TLS with; VERIFY also verifies that name."""
+        """Return what a connection to the server called `host` starts TLS with; VERIFY also verifies that name.
+
+        Raises InvalidInput for a name that no certificate can be verified for.
+        """
 
 
 class IOffload(Interface):

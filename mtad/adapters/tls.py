@@ -23,11 +23,13 @@ from zope.interface import implementer
 from mtad.interfaces import ITlsContexts
 from mtad.model.errors import InvalidInput
 from mtad.model.next_hop import TlsLevel
+from mtad.model.text import shown
 
 # RFC 9325 §4.2; the suites of TLS 1.3 are all of this kind and not named here.
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 # Old servers have keys and groups that OpenSSL's higher levels refuse; in clear they would have none at all.
 CLIENT_CIPHERS = b"DEFAULT:@SECLEVEL=0"
+MAX_VERIFYING = 100
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -83,13 +85,22 @@ class TlsContexts:
         return self._server
 
     def client(self, level: TlsLevel, host: str) -> IOpenSSLClientConnectionCreator:
-        """Return what a connection to `host` begins TLS with."""
-        if level is TlsLevel.VERIFY:
-            # These hosts are named by operators: there are few. What is trusted is read but once for each.
-            if host not in self._verifying:
-                self._verifying[host] = optionsForClientTLS(host, trustRoot=self._authority)
-            return self._verifying[host]
-        return OpportunisticContext(self._opportunistic, host)
+        """Return what a connection to `host` begins TLS with; InvalidInput for a name that cannot be verified."""
+        if level is not TlsLevel.VERIFY:
+            return OpportunisticContext(self._opportunistic, host)
+        # What is trusted is read but once for each host; the DNS may name as many as it likes.
+        known = self._verifying.pop(host, None)
+        if known is None and len(self._verifying) == MAX_VERIFYING:
+            del self._verifying[next(iter(self._verifying))]
+        self._verifying[host] = known or _verifying(host, self._authority)
+        return self._verifying[host]
+
+
+def _verifying(host: str, authority: Certificate | None) -> IOpenSSLClientConnectionCreator:
+    try:
+        return optionsForClientTLS(host, trustRoot=authority)
+    except (UnicodeError, ValueError) as error:
+        raise InvalidInput(shown(host), "is no name that a certificate can be for") from error
 
 
 def unverifying() -> SSL.Context:

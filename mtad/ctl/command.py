@@ -15,6 +15,7 @@ import click
 import mtad
 from mtad.ctl.access import Access
 from mtad.ctl.apply import apply
+from mtad.ctl.destination import destination
 from mtad.ctl.dkim import dkim
 from mtad.ctl.queue import queue
 from mtad.ctl.show import json_option, print_json
@@ -72,6 +73,7 @@ def check(access: Access, as_json: bool) -> None:
 
 
 mtactl.add_command(apply)
+mtactl.add_command(destination)
 mtactl.add_command(dkim)
 mtactl.add_command(queue)
 mtactl.add_command(trace)

@@ -92,6 +92,7 @@ def _domain(domain: Domain, held: HeldDomain, hashes: Hashes, pairs: Pairs) -> H
             HeldAlias(alias.local_part, tuple(target.address for target in alias.targets)) for alias in domain.aliases
         ),
         _keys(domain, held, pairs),
+        domain.policy.level,
     )
 
 
@@ -182,6 +183,7 @@ def _facts(item: Item) -> dict[str, str]:
                 "verified": "yes" if item.verified else "no",
                 "catch_all": "" if item.catch_all is None else str(item.catch_all),
                 "delivery": delivery_text(item.delivery) or "",
+                "outbound_tls": "" if item.outbound_tls is None else item.outbound_tls.value,
             }
         case HeldMailbox():
             enabled = "yes" if item.enabled else "no"

@@ -8,6 +8,7 @@
             verified: true                     # the operator vouches for the ownership
             catch_all: alice@acme.example
             delivery: {kind: maildir, path: /srv/mail}
+            policy: {outbound_tls: encrypt}
             dkim: [{selector: s1, algorithm: rsa2048}]
             mailboxes: [{local_part: alice, password: "secret", send_as: ["acme.example", "*@shop.example"]}]
             aliases: [{local_part: sales, targets: ["alice@acme.example"]}]
@@ -22,6 +23,7 @@ from typing import Literal, Self
 from mtad.config import DialAddress, Name, Secret, Section, Wrong
 from mtad.model.address import Address, folded, from_plain
 from mtad.model.dkim import parse_selector
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 from mtad.smtp.grammar import parse_address, parse_domain
 
@@ -186,6 +188,17 @@ class Key(Section, frozen=True):
     private_key_file: Path | None = None
 
 
+class Policy(Section, frozen=True):
+    """What holds for a domain's mail; without `outbound_tls` what is sent as it goes as its destination has it."""
+
+    outbound_tls: Literal["encrypt", "verify"] | None = None
+
+    @property
+    def level(self) -> TlsLevel | None:
+        """What mail sent as the domain must have."""
+        return None if self.outbound_tls is None else TlsLevel(self.outbound_tls)
+
+
 class Domain(Section, frozen=True):
     """A domain. Without `verified` it stays what it is, a new one is not verified; without `dkim` it keeps its keys."""
 
@@ -193,6 +206,7 @@ class Domain(Section, frozen=True):
     verified: bool | None = None
     catch_all: MailAddress | None = None
     delivery: Maildir | Lmtp | Smtp | None = None
+    policy: Policy = Policy()
     dkim: tuple[Key, ...] | None = None
     mailboxes: tuple[Mailbox, ...] = ()
     aliases: tuple[Alias, ...] = ()

@@ -22,6 +22,23 @@ class Result(Enum):
     PERMERROR = "permerror"
 
 
+class Strictness(Enum):
+    """What a receiving domain makes of a check: nothing, a note, or a refusal."""
+
+    OFF = "off"
+    MONITOR = "monitor"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """How strictly a domain's mail is checked."""
+
+    spf: Strictness = Strictness.MONITOR
+    dkim: Strictness = Strictness.MONITOR
+    dmarc: Strictness = Strictness.ENFORCE
+
+
 @dataclass(frozen=True, slots=True)
 class Spf:
     """SPF of one identity (RFC 7208 §2.6): `identity` is mailfrom or helo, `domain` what was checked, an A-label.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mtad.model.address import Address
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LocalDelivery
 
 
@@ -56,7 +57,7 @@ class HeldKey:
 class HeldDomain:
     """A domain, its name as A-label, with its addresses and, by selector, its keys.
 
-    `delivery` None means the server's default.
+    `delivery` None means the server's default, `outbound_tls` is as in `mtad.model.tenant.Domain`.
     """
 
     name: str
@@ -66,6 +67,7 @@ class HeldDomain:
     mailboxes: tuple[HeldMailbox, ...] = ()
     aliases: tuple[HeldAlias, ...] = ()
     keys: tuple[HeldKey, ...] = ()
+    outbound_tls: TlsLevel | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ class TlsLevel(Enum):
         return self in (TlsLevel.ENCRYPT, TlsLevel.VERIFY)
 
 
+_BY_STRICTNESS = list(TlsLevel)
+
+
+def strictest(*levels: TlsLevel | None) -> TlsLevel | None:
+    """Return the level that keeps them all; None when nobody asks for one."""
+    return max((level for level in levels if level is not None), key=_BY_STRICTNESS.index, default=None)
+
+
 class Dialect(Enum):
     """Which protocol; the value is its hello."""
 

@@ -72,6 +72,18 @@ TOO_LARGE = Reply(552, "5.3.4", ("Message size exceeds the limit",))
 ROUTING_LOOP = Reply(554, "5.4.6", ("Too many Received headers, the message loops",))
 RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
 
+# RFC 7372 §3; a policy that refuses is 5.7.1.
+SPF_FAILED = Reply(550, "5.7.23", ("SPF: the envelope sender's domain does not permit this host to send",))
+SPF_TROUBLE = Reply(451, "4.7.24", ("SPF cannot be checked now, try again later",))
+DKIM_FAILED = Reply(550, "5.7.20", ("No DKIM signature of this message is valid",))
+NO_AUTHOR = Reply(550, "5.7.1", ("The From field names nobody whose domain could be checked",))
+IDENTITY_TROUBLE = Reply(451, "4.7.0", ("The sender cannot be authenticated now, try again later",))
+
+
+def dmarc_refused(domain: str) -> Reply:
+    """Return the refusal of mail whose author's domain asks for that (RFC 9989 §7.2); `domain` is an A-label."""
+    return Reply(550, "5.7.1", (f"DMARC: {domain} does not recognise this message as its own",))
+
 
 def greeting(hostname: str) -> Reply:
     """Return the 220 of RFC 5321 §4.3.1."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mtad.model.address import Address
+from mtad.model.next_hop import TlsLevel
 
 SYSTEM = "system"
 """The organisation of the server itself: its reports are its messages."""
@@ -36,7 +37,8 @@ LocalDelivery = MaildirDelivery | LmtpDelivery | SmtpDelivery
 class Domain:
     """A domain somebody claimed here. It is hosted only once `verified`; until then it is external to everyone.
 
-    `claimed_at` is epoch seconds; `delivery` None means the server's default.
+    `claimed_at` is epoch seconds; `delivery` None means the server's default. `outbound_tls` is what mail sent as it
+    must have on its way elsewhere, ENCRYPT or VERIFY; None leaves it to the destination.
     """
 
     id: int
@@ -46,6 +48,7 @@ class Domain:
     claimed_at: float
     catch_all: Address | None = None
     delivery: LocalDelivery | None = None
+    outbound_tls: TlsLevel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,13 @@ class Alias:
 class Entry:
     """All the directory knows of one address: its domain (None: not claimed here) and who stands behind it.
 
-    `behind` None with a domain means nobody has this address; the catch-all is the caller's to apply.
+    `behind` None with a domain means nobody has this address; the catch-all is the caller's to apply. `tls` is what the
+    operator wants of the domain where it is elsewhere, None when nothing.
     """
 
     domain: Domain | None
     behind: Mailbox | Alias | None
+    tls: TlsLevel | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,3 +21,14 @@ class Refuse:
 
 
 Verdict = Accept | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Take the message, and keep it from its recipient until somebody looks at it. `reason` is for people.
+
+    `rule` is a word from a finite list, as Refuse has its reason.
+    """
+
+    rule: str
+    reason: str

@@ -8,7 +8,7 @@ operator changed meanwhile holds. Every trouble of ours is Deferred; an error no
 """
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -25,6 +25,7 @@ from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, Mailbox, MaildirDelivery, SmtpDelivery
 from mtad.model.text import shown
 from mtad.outbound.client import MailClient
+from mtad.outbound.errand import Mail
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.remote import RemoteDelivery
 from mtad.outbound.tasks import together
@@ -90,14 +91,16 @@ class DeliveryService(Service):
 
     async def _deliver_elsewhere(self, domain: str, job: Job, content: bytes) -> list[Outcome]:
         """Deliver to a domain that was hosted elsewhere when the message came, and here if it is here by now."""
+        sender = job.reverse_path.domain if job.reverse_path is not None else None
         try:
             hosted = await self._directory.domain(domain)
+            if hosted is not None and hosted.verified:
+                return await self._deliver_here(job, content)
+            tls = await self._directory.tls_level(domain, sender)
         except Unavailable as trouble:
             return self._all(job, _away(trouble))
-        if hosted is not None and hosted.verified:
-            return await self._deliver_here(job, content)
-        recipients = [target.recipient.address for target in job.targets]
-        sending = self._remote.deliver(domain, job.reverse_path, recipients, content)
+        recipients = [target.recipient for target in job.targets]
+        sending = self._remote.deliver(domain, _mail(job, content), recipients, tls)
         return await self._watched("remote", job, job.targets, sending)
 
     def _all(self, job: Job, outcome: Outcome) -> list[Outcome]:
@@ -150,15 +153,15 @@ class DeliveryService(Service):
         self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], content: bytes
     ) -> list[Outcome]:
         served = [target for target, _ in targets]
-        mailboxes = [mailbox.address for _, mailbox in targets]
+        mailboxes = [replace(target.recipient, address=mailbox.address) for target, mailbox in targets]
         match delivery:
             case LmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP)
-                sending = self._client.deliver(store, job.reverse_path, mailboxes, content)
+                sending = self._client.deliver(store, _mail(job, content), mailboxes)
                 return await self._watched("lmtp", job, served, sending)
             case SmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY)
-                sending = self._client.deliver(store, job.reverse_path, mailboxes, content)
+                sending = self._client.deliver(store, _mail(job, content), mailboxes)
                 return await self._watched("smtp", job, served, sending)
             case MaildirDelivery(path=own_path):
                 path = Path(own_path) if own_path else self._maildir_path
@@ -206,6 +209,10 @@ class DeliveryService(Service):
             detail=outcome.detail,
             **where,
         )
+
+
+def _mail(job: Job, content: bytes) -> Mail:
+    return Mail(job.reverse_path, content, job.parameters)
 
 
 def _away(trouble: Unavailable) -> Deferred:

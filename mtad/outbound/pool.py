@@ -37,7 +37,7 @@ class _Destination:
 class SessionPool:
     """Keeps at most `max_connections` sessions a next hop; `dial` opens one that is ready, or says why it cannot.
 
-    A session is let go of after `max_messages`.
+    A session is let go of after `max_messages`, or after as many as its server takes on a connection (RFC 9422).
     """
 
     def __init__(self, dial: Dial, clock: IReactorTime, max_connections: int, max_messages: int) -> None:
@@ -69,7 +69,8 @@ class SessionPool:
     def give_back(self, hop: NextHop, session: ClientSession) -> None:
         """Take a session back whose transaction is over, to keep it or to let it go."""
         destination = self._destinations[hop]
-        if session.open and session.transactions_count < self._max_messages and not self._closed:
+        most = min(self._max_messages, session.limits.messages or self._max_messages)
+        if session.open and session.transactions_count < most and not self._closed:
             destination.idle[session] = self._clock.callLater(IDLE_SECONDS, self._let_go, hop, session)
             session.on_close = lambda: self._forget(hop, session)
             self._next(destination)

@@ -2,8 +2,12 @@
 
     the relay, when there is one, takes everything
     else the hosts of `mtad.routing.exchangers`, in order, and each host's addresses
+    those that could not be reached a moment ago go last
     an address the guard refuses is passed over
-    a recipient with an answer is done; what is the host's trouble (Scope.HOST) goes on to the next address
+    a recipient with an answer is done; what is the host's alone (Scope.HOST) goes on to the next address
+
+A host that lacks what the message needs (an extension, room for its size) is final only when no other host of the
+domain may still do better: one that merely has trouble at the moment is waited for.
 
 An attempt ends after some addresses or some time: a destination whose servers are silent must not hold a delivery slot
 for an hour, and is tried again anyway. Retries over days are the queue's.
@@ -18,14 +22,15 @@ from typing import TypeGuard
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IResolver
-from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
 from mtad.model.endpoint import HostPort, parse
+from mtad.model.envelope import Recipient
 from mtad.model.exchangers import Hosts, NoRoute, OwnNames
-from mtad.model.next_hop import NextHop, TlsLevel
+from mtad.model.next_hop import NextHop, TlsLevel, strictest
 from mtad.model.outcome import Deferred, Failed, Outcome, Remote, Scope
 from mtad.model.text import shown
 from mtad.outbound.client import MailClient
+from mtad.outbound.errand import Mail
 from mtad.outbound.tasks import together
 from mtad.routing.exchangers import Needs, step
 from mtad.routing.guard import refusal
@@ -71,20 +76,24 @@ class RemoteDelivery:
         self._outward = outward
 
     async def deliver(
-        self, domain: str, reverse_path: Address | None, recipients: Sequence[Address], content: bytes
+        self, domain: str, mail: Mail, recipients: Sequence[Recipient], tls: TlsLevel | None = None
     ) -> list[Outcome]:
-        """Send a message to recipients of `domain`; one outcome a recipient, in order."""
+        """Send a message to recipients of `domain`; one outcome a recipient, in order.
+
+        `tls` is what the hosts must give, None being as much as they have; a relay's own level is never lowered.
+        """
         relay = self._outward.relay
         if relay is not None:
-            return await self._client.deliver(self._sourced(relay), reverse_path, recipients, content)
+            hop = replace(relay, tls=strictest(relay.tls, tls) or relay.tls)
+            return await self._client.deliver(self._sourced(hop), mail, recipients)
         route = await self._route(domain)
         if isinstance(route, NoRoute):
             return [route.outcome] * len(recipients)
         attempt = _Attempt(recipients)
         ends_at = self._clock.seconds() + ATTEMPT_SECONDS
-        for hop in islice(self._hops(route, attempt), MAX_ADDRESSES):
+        for hop in islice(self._hops(route, tls or TlsLevel.MAY, attempt), MAX_ADDRESSES):
             left = ends_at - self._clock.seconds()
-            attempt.take(hop, await self._client.deliver(hop, reverse_path, attempt.unanswered, content, left))
+            attempt.take(hop, await self._client.deliver(hop, mail, attempt.unanswered, left))
             if not attempt.unanswered or self._clock.seconds() >= ends_at:
                 break
         return attempt.outcomes(domain, route.trouble)
@@ -107,21 +116,20 @@ class RemoteDelivery:
         addresses = (address for host in route.hosts for address in host.addresses)
         return frozenset(address for address in addresses if self._outward.is_ours(address))
 
-    def _hops(self, route: Hosts, attempt: "_Attempt") -> Iterator[NextHop]:
+    def _hops(self, route: Hosts, tls: TlsLevel, attempt: "_Attempt") -> Iterator[NextHop]:
         """Yield where to go, in order; the attempt hears of what the guard refuses."""
-        for host in route.hosts:
-            for address in host.addresses:
-                hop = NextHop(
-                    host=shown(host.name),
-                    address=str(HostPort(address, self._outward.port)),
-                    tls=TlsLevel.MAY,
-                    guarded=not self._outward.allow_private,
-                )
-                why = refusal(address, self._outward.own.addresses) if hop.guarded else None
-                if why is None:
-                    yield self._sourced(hop)
-                else:
-                    attempt.pass_over(hop, why)
+        guarded = not self._outward.allow_private
+        places = [(host, address) for host in route.hosts for address in host.addresses]
+        for host, address in sorted(places, key=lambda place: self._client.is_unreachable(self._dialled(place[1]))):
+            hop = NextHop(host=shown(host.name), address=self._dialled(address), tls=tls, guarded=guarded)
+            why = refusal(address, self._outward.own.addresses) if guarded else None
+            if why is None:
+                yield self._sourced(hop)
+            else:
+                attempt.pass_over(hop, why)
+
+    def _dialled(self, address: str) -> str:
+        return str(HostPort(address, self._outward.port))
 
     def _sourced(self, hop: NextHop) -> NextHop:
         """Return the hop with one of our addresses of its family to come from, if there is any."""
@@ -137,7 +145,7 @@ class RemoteDelivery:
 class _Attempt:
     """What is known of an attempt so far: an outcome a recipient, and what servers before the last one said."""
 
-    def __init__(self, recipients: Sequence[Address]) -> None:
+    def __init__(self, recipients: Sequence[Recipient]) -> None:
         self._recipients = recipients
         self._outcomes: list[Outcome | None] = [None] * len(recipients)
         self._open = list(range(len(recipients)))
@@ -145,7 +153,7 @@ class _Attempt:
         self._earlier: list[str] = []
 
     @property
-    def unanswered(self) -> list[Address]:
+    def unanswered(self) -> list[Recipient]:
         """The recipients another server may do better for."""
         return [self._recipients[n] for n in self._open]
 
@@ -154,7 +162,9 @@ class _Attempt:
         earlier = (*self._passed_over, *self._earlier)
         for n, outcome in zip(self._open, outcomes, strict=True):
             remote = outcome.remote or Remote(hop.host, hop.address)
-            self._outcomes[n] = replace(outcome, remote=replace(remote, earlier=earlier))
+            # What one host cannot take, another that only has trouble now may take later.
+            if not (_is_unfit(outcome) and isinstance(self._outcomes[n], Deferred)):
+                self._outcomes[n] = replace(outcome, remote=replace(remote, earlier=earlier))
         troubles = [n for n, outcome in zip(self._open, outcomes, strict=True) if _may_do_better_elsewhere(outcome)]
         if troubles:
             detail = next(outcome.detail for outcome in outcomes if _may_do_better_elsewhere(outcome))
@@ -180,5 +190,9 @@ class _Attempt:
         ]
 
 
-def _may_do_better_elsewhere(outcome: Outcome | None) -> TypeGuard[Deferred]:
-    return isinstance(outcome, Deferred) and outcome.scope is Scope.HOST
+def _may_do_better_elsewhere(outcome: Outcome | None) -> TypeGuard[Deferred | Failed]:
+    return isinstance(outcome, Deferred | Failed) and outcome.scope is Scope.HOST
+
+
+def _is_unfit(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.scope is Scope.HOST

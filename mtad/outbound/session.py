@@ -11,7 +11,7 @@ is registered there. Twisted's TLS would pull its producers without asking, and 
 From there the dot takes one turn of the reactor more than in clear.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -52,6 +52,7 @@ from mtad.smtp.client import (
     Unfit,
 )
 from mtad.smtp.dot_stuffing import blocks
+from mtad.smtp.offers import Limits, limits
 from mtad.smtp.transaction import Transaction
 
 BLOCK_OCTETS = 64 * 1024
@@ -156,6 +157,16 @@ class ClientSession(Protocol):
     def drop(self) -> None:
         """Drop the connection in the middle of whatever is said on it: nobody waits for the end any more."""
         self._break(_lost("the delivery was given up"))
+
+    @property
+    def extensions(self) -> Mapping[str, str]:
+        """What the server offered in its hello, keyword to parameters."""
+        return self._conversation.extensions
+
+    @property
+    def limits(self) -> Limits:
+        """How much the server takes at once, as far as it said."""
+        return limits(self.extensions)
 
     @property
     def peer(self) -> str | None:

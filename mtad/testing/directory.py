@@ -4,6 +4,7 @@
     directory.hold(Holding("acme", None, (HeldDomain("acme.example", True, mailboxes=(HeldMailbox("alice"),)),)))
 
 It can be made slow (`delay_seconds`) or be away (`reachable`); `asked` are the addresses and domains asked for.
+`destinations` is what the operator wants of domains elsewhere.
 """
 
 from itertools import count
@@ -17,6 +18,7 @@ from mtad.model.address import Address
 from mtad.model.dkim import SigningKey
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import HeldDomain, HeldKey, HeldMailbox, Holding
+from mtad.model.next_hop import TlsLevel, strictest
 from mtad.model.tenant import SYSTEM, Alias, Credential, Domain, Entry, Mailbox
 
 
@@ -28,6 +30,7 @@ class MemoryDirectory:
         self.reachable = True
         self.delay_seconds = 0.0
         self.asked: list[str] = []
+        self.destinations: dict[str, TlsLevel] = {}
         self._clock = clock
         self._ids = count(1)
         self._id_of: dict[str, int] = {f"organisation {SYSTEM}": next(self._ids)}
@@ -49,12 +52,21 @@ class MemoryDirectory:
         """Return what is known of an address (IDirectory)."""
         await self._answer(address.key)
         domain = self._domains.get(address.domain)
-        return Entry(domain, None if domain is None else self._behind.get(address.key))
+        behind = None if domain is None else self._behind.get(address.key)
+        return Entry(domain, behind, self.destinations.get(address.domain))
 
     async def domain(self, name: str) -> Domain | None:
         """Return the domain of that A-label if anybody claimed it here (IDirectory)."""
         await self._answer(name)
         return self._domains.get(name)
+
+    async def tls_level(self, destination: str, sender: str | None) -> TlsLevel | None:
+        """Return the TLS that mail to a domain elsewhere must have (IDirectory)."""
+        await self._answer(destination)
+        ours = None if sender is None else self._domains.get(sender)
+        return strictest(
+            self.destinations.get(destination), ours.outbound_tls if ours is not None and ours.verified else None
+        )
 
     async def credential(self, address: Address) -> Credential | None:
         """Return what the mailbox of that address logs in with (IDirectory)."""
@@ -101,6 +113,7 @@ class MemoryDirectory:
             claimed_at,
             domain.catch_all,
             domain.delivery,
+            domain.outbound_tls,
         )
         self._keys[domain.name] = domain.keys
         for alias in domain.aliases:

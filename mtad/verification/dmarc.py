@@ -71,17 +71,29 @@ def parse(text: bytes) -> Record | None:
     )
 
 
-def evaluate(facts: Facts, *, authors: Sequence[str], spf_domain: str | None, dkim_domains: Sequence[str]) -> Dmarc:
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """What is authenticated: the domain SPF passed for, and those of DKIM signatures that passed.
+
+    `undecided` are domains of which trouble with the DNS left open whether they passed.
+    """
+
+    spf: str | None = None
+    dkim: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+
+
+def evaluate(facts: Facts, authors: Sequence[str], identifiers: Identifiers) -> Dmarc:
     """Return what DMARC says of a message; NotYetKnown.
 
-    `authors` are the domains of the From field, A-labels without repeats; `spf_domain` is the domain SPF passed for,
-    `dkim_domains` those of signatures that passed. Of several authors the one that fares worst counts (RFC 9989 §11.5).
+    `authors` are the domains of the From field, A-labels without repeats. Of several the one that fares worst counts
+    (RFC 9989 §11.5).
     """
     if not authors:
         return Dmarc(Result.PERMERROR, reason="the From field names no domain")
     if len(authors) > MAX_AUTHORS:
         return Dmarc(Result.PERMERROR, reason=f"the From field names more than {MAX_AUTHORS} domains")
-    found = [_of_one(facts, author, spf_domain, dkim_domains) for author in authors]
+    found = [_of_one(facts, author, identifiers) for author in authors]
     return max(found, key=_badness)
 
 
@@ -90,7 +102,7 @@ def _badness(dmarc: Dmarc) -> tuple[int, int]:
     return order.index(dmarc.result), _STRICTNESS.index(dmarc.policy) if dmarc.policy else 0
 
 
-def _of_one(facts: Facts, author: str, spf_domain: str | None, dkim_domains: Sequence[str]) -> Dmarc:
+def _of_one(facts: Facts, author: str, identifiers: Identifiers) -> Dmarc:
     try:
         applied, record = _applied(facts, author)
     except _Ambiguous:
@@ -102,9 +114,13 @@ def _of_one(facts: Facts, author: str, spf_domain: str | None, dkim_domains: Seq
         return Dmarc(Result.NONE, author, applied, reason=reason)
     try:
         policy = _tested(_chosen(facts, author, applied, record), record.testing)
-        aligned = _aligned(facts, author, record, spf_domain, dkim_domains)
+        aligned = _aligned(facts, author, record, identifiers)
+        undecided = () if aligned else _aligned(facts, author, record, Identifiers(dkim=identifiers.undecided))
     except _Trouble as trouble:
         return Dmarc(Result.TEMPERROR, author, applied, reason=str(trouble))
+    if undecided:
+        # Neither pass nor fail where a query did not complete (RFC 9989 §5.3.6).
+        return Dmarc(Result.TEMPERROR, author, applied, reason="the DNS left open whether the author's domain passes")
     return Dmarc(
         Result.PASS if aligned else Result.FAIL,
         author,
@@ -142,19 +158,17 @@ def _tested(policy: DmarcPolicy, testing: bool) -> DmarcPolicy:
     return _STRICTNESS[max(0, _STRICTNESS.index(policy) - testing)]
 
 
-def _aligned(
-    facts: Facts, author: str, record: Record, spf_domain: str | None, dkim_domains: Sequence[str]
-) -> tuple[str, ...]:
+def _aligned(facts: Facts, author: str, record: Record, identifiers: Identifiers) -> tuple[str, ...]:
     """Return what is aligned; trouble counts only when nothing is (RFC 9989 §4.4)."""
-    identifiers = [("spf", spf_domain, record.strict_spf)] if spf_domain else []
-    identifiers += [("dkim", domain, record.strict_dkim) for domain in dict.fromkeys(dkim_domains)]
-    found = [f"{method}={domain}" for method, domain, _ in identifiers if domain == author]
+    passed = [("spf", identifiers.spf, record.strict_spf)] if identifiers.spf else []
+    passed += [("dkim", domain, record.strict_dkim) for domain in dict.fromkeys(identifiers.dkim)]
+    found = [f"{method}={domain}" for method, domain, _ in passed if domain == author]
     if found:
         return tuple(found)
     trouble: _Trouble | None = None
-    for method, domain, strict in identifiers:
+    for method, domain, strict in passed:
         try:
-            if not strict and domain and _organisational_domain(facts, author) == _organisational_domain(facts, domain):
+            if not strict and _organisational_domain(facts, author) == _organisational_domain(facts, domain):
                 found.append(f"{method}={domain}")
         except _Trouble as met:
             trouble = met

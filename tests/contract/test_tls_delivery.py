@@ -14,10 +14,12 @@ from mtad.model.address import Address
 from mtad.model.next_hop import NextHop, TlsLevel
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Outcome
 from mtad.outbound.client import MailClient
+from mtad.outbound.errand import Mail
 from mtad.outbound.session import ClientSession
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.scripted import START_TLS, Answer, ScriptedServer, ScriptedSession
 from tests.contract.certificates import NAME, write_certificate
+from tests.unit.recipients import to
 
 ANN, BOB = Address("ann", "acme.example"), Address("bob", "remote.example")
 SMALL = b"Subject: hi\r\n\r\nhello\r\n"
@@ -69,7 +71,7 @@ class TlsDeliveryTest(TestCase):
             hostname="mx.acme.example",
             may_send=lambda: self.may_send(),
         )
-        (outcome,) = await client.deliver(NextHop(host, self.address, tls=level), ANN, [BOB], content)
+        (outcome,) = await client.deliver(NextHop(host, self.address, tls=level), Mail(ANN, content), to(BOB))
         client.stop()
         if self.network.session.transport.connected:
             await self.lost(self.network.session)

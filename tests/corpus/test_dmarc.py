@@ -42,12 +42,10 @@ def run(given: Mapping[str, Any], zone: Zone) -> Dmarc:
     while True:
         facts = Facts(known.get)
         try:
-            return dmarc.evaluate(
-                facts,
-                authors=[given["headerFrom"].rpartition("@")[2]],
-                spf_domain=spf[0] if spf else None,
-                dkim_domains=[each["domain"] for each in given["dkimDomains"]],
+            identifiers = dmarc.Identifiers(
+                spf[0] if spf else None, tuple(each["domain"] for each in given["dkimDomains"])
             )
+            return dmarc.evaluate(facts, [given["headerFrom"].rpartition("@")[2]], identifiers)
         except NotYetKnown:
             assert facts.missing, "nothing is missing, and it wants more"
             known.update((question, zone.resolve(question)) for question in facts.missing)

@@ -13,6 +13,7 @@ from mtad.model.address import Address
 from mtad.model.next_hop import Credentials, Dialect, NextHop, TlsLevel
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
 from mtad.outbound.client import CLEAR_SECONDS, MailClient
+from mtad.outbound.errand import Mail
 from mtad.outbound.session import BLOCK_OCTETS
 from mtad.smtp.timeouts import (
     BLOCK_SECONDS,
@@ -27,6 +28,7 @@ from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer, ScriptedSession
 from mtad.testing.tls import MemoryTls
+from tests.unit.recipients import to
 
 ADDR = "127.0.0.1:24"
 STORE = NextHop(host=ADDR, address=ADDR, dialect=Dialect.LMTP)
@@ -73,7 +75,9 @@ class LmtpCase(SynchronousTestCase):
             self.clock.advance(0)
 
     def begin(self, *recipients: Address, content: bytes = SMALL) -> "Pending[list[Outcome]]":
-        delivery = Pending.fromCoroutine(self.client.deliver(STORE, ANN, recipients or (ALICE, BOB), content))
+        delivery = Pending.fromCoroutine(
+            self.client.deliver(STORE, Mail(ANN, content), to(*recipients or (ALICE, BOB)))
+        )
         self.turn()
         return delivery
 
@@ -177,7 +181,7 @@ class DeliverTest(LmtpCase):
         server = ScriptedServer(GREETING)
         self.network.serve("/run/lmtp", server)
         store = NextHop(host="/run/lmtp", address="/run/lmtp", dialect=Dialect.LMTP)
-        delivery = Pending.fromCoroutine(self.client.deliver(store, None, [ALICE], SMALL))
+        delivery = Pending.fromCoroutine(self.client.deliver(store, Mail(None, SMALL), to(ALICE)))
         self.turn()
         here = Remote("/run/lmtp", "/run/lmtp", CLEAR)
         self.assertEqual(self.successResultOf(delivery), [Delivered("250 2.0.0 OK", remote=here)])
@@ -391,7 +395,7 @@ class LimitTest(LmtpCase):
     def test_the_opening_as_a_whole_is_bounded(self) -> None:
         offers = b"250-hi\r\n250 STARTTLS\r\n"
         server = self.serve({b"EHLO": SILENCE, b"HELO": SILENCE}, SILENCE)
-        delivery = Pending.fromCoroutine(self.client.deliver(SMTP, ANN, [ALICE], SMALL))
+        delivery = Pending.fromCoroutine(self.client.deliver(SMTP, Mail(ANN, SMALL), to(ALICE)))
         self.turn()
         for word in (b"220 hi\r\n", b"502 what\r\n", offers):
             self.turn(GREETING_SECONDS - 1)
@@ -430,7 +434,7 @@ class ClearTest(LmtpCase):
         return self.serve({b"EHLO": offer, b"STARTTLS": broken})
 
     def send(self, hop: NextHop) -> Outcome:
-        delivery = Pending.fromCoroutine(self.client.deliver(hop, ANN, [ALICE], SMALL))
+        delivery = Pending.fromCoroutine(self.client.deliver(hop, Mail(ANN, SMALL), to(ALICE)))
         self.turn()
         (outcome,) = self.successResultOf(delivery)
         return outcome
@@ -558,7 +562,7 @@ class KeptTest(LmtpCase):
     def test_a_turn_that_does_not_come_in_time_is_the_hosts_trouble(self) -> None:
         server = self.serve({b".": SILENCE})
         busy = [self.begin(ALICE) for _ in range(2)]
-        late = Pending.fromCoroutine(self.client.deliver(STORE, ANN, (ALICE, BOB), SMALL, 60.0))
+        late = Pending.fromCoroutine(self.client.deliver(STORE, Mail(ANN, SMALL), to(ALICE, BOB), 60.0))
         patient = self.begin(ALICE)
         self.turn(59)
         self.assertNoResult(late)

@@ -12,12 +12,14 @@ from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import NextHop
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
 from mtad.outbound.client import CONNECT_SECONDS, MailClient
+from mtad.outbound.errand import Mail
 from mtad.outbound.remote import MAX_ADDRESSES, Outward, RemoteDelivery
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import MemoryNetwork
 from mtad.testing.resolver import MemoryResolver
 from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer
 from mtad.testing.tls import MemoryTls
+from tests.unit.recipients import to
 
 ANN = Address("ann", "acme.example")
 BOB, CID, DAN = (Address(name, "remote.example") for name in ("bob", "cid", "dan"))
@@ -63,7 +65,7 @@ class RemoteCase(SynchronousTestCase):
         return server
 
     def begin(self, *recipients: Address, domain: str = "remote.example") -> "Pending[list[Outcome]]":
-        delivery = Pending.fromCoroutine(self.remote.deliver(domain, ANN, recipients or (BOB,), CONTENT))
+        delivery = Pending.fromCoroutine(self.remote.deliver(domain, Mail(ANN, CONTENT), to(*recipients or (BOB,))))
         self.pass_time()
         return delivery
 

@@ -24,6 +24,7 @@ from mtad.smtp.data import DataDecoder
 from mtad.smtp.dot_stuffing import DOT, blocks, has_bare_newline
 from mtad.smtp.reply_reader import MAX_LINES, MAX_OCTETS, BadReply, PeerReply, ReplyReader
 from mtad.smtp.transaction import Transaction, sayable
+from tests.unit.recipients import to
 
 ANN = Address("ann", "outside.example")
 ALICE = Address("alice", "acme.example")
@@ -168,7 +169,7 @@ class ConversationCase(SynchronousTestCase):
         return self.conversation.receive(b"".join(line + b"\r\n" for line in lines))
 
     def begin(self, *recipients: Address, eight_bit: bool = False) -> bytes:
-        return self.conversation.begin(Transaction(ANN, recipients or (ALICE, BOB), 1234, eight_bit))
+        return self.conversation.begin(Transaction(ANN, to(*recipients or (ALICE, BOB)), 1234, eight_bit))
 
     def codes(self, events: list[Event]) -> list[tuple[str, int]]:
         """Return step and code of every answer of the transaction that the last event but a closing one ends."""
@@ -247,7 +248,7 @@ class LockstepTest(ConversationCase):
         self.assertEqual(self.hear(b"junk"), [])
 
     def test_the_null_reverse_path(self) -> None:
-        said = self.conversation.begin(Transaction(None, (ALICE,), 1))
+        said = self.conversation.begin(Transaction(None, to(ALICE), 1))
         self.assertEqual(said, b"MAIL FROM:<>\r\n")
 
 
@@ -408,7 +409,7 @@ class HostileTest(ConversationCase):
         conversation = ClientConversation(Dialect.LMTP, "mx")
         hello = b"250-x\r\n250 PIPELINING\r\n" if pipelining else b"250 x\r\n"
         conversation.receive(b"220 x\r\n" + hello)
-        conversation.begin(Transaction(ANN, (ALICE, BOB), 1))
+        conversation.begin(Transaction(ANN, to(ALICE, BOB), 1))
         finished: list[Finished] = []
         for piece in [b"".join(pieces)] if joined else pieces:
             for event in conversation.receive(piece):
@@ -434,7 +435,7 @@ class SayableTest(SynchronousTestCase):
             conversation = ClientConversation(Dialect.LMTP, "mx")
             conversation.receive(b"220 x\r\n250 x\r\n")
             with self.assertRaises(ValueError):
-                conversation.begin(Transaction(None, (address,), 1))
+                conversation.begin(Transaction(None, to(address), 1))
 
     def test_odd_local_parts_are_quoted(self) -> None:
         self.assertTrue(sayable(Address("a b> c", "acme.example")))

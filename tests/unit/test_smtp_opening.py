@@ -10,6 +10,7 @@ from mtad.model.outcome import Deferred, Scope
 from mtad.smtp.answers import Step, outcome_of
 from mtad.smtp.client import ClientConversation, Closing, Event, Ready, Send, StartTls, Terms, Unfit
 from mtad.smtp.transaction import Transaction
+from tests.unit.recipients import to
 
 EHLO = Send(b"EHLO mx.acme.example\r\n")
 STARTTLS = Send(b"STARTTLS\r\n")
@@ -98,7 +99,7 @@ class AuthTest(OpeningCase):
     def test_plain(self) -> None:
         self.assertEqual(self.open(b"LOGIN PLAIN"), [Send(PLAIN)])
         self.assertEqual(self.hear(b"235 2.7.0 welcome"), [Ready()])
-        said = self.conversation.begin(Transaction(None, (Address("bob", "remote.example"),), 5))
+        said = self.conversation.begin(Transaction(None, to(Address("bob", "remote.example")), 5))
         self.assertTrue(said.startswith(b"MAIL FROM:<>"))
 
     def test_login_is_one_answer_at_a_time(self) -> None:

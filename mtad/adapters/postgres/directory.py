@@ -21,6 +21,7 @@ from mtad.adapters.postgres.tenants import delivery_from_text
 from mtad.interfaces import IDirectory, IWakeups
 from mtad.model.address import Address, folded, from_plain
 from mtad.model.dkim import SigningKey
+from mtad.model.next_hop import TlsLevel, strictest
 from mtad.model.tenant import Alias, Credential, Domain, Entry, Mailbox
 
 T = TypeVar("T")
@@ -34,9 +35,10 @@ _LOOKUP_SECONDS = 5.0
 _LOOKUP = """
 select asked.n, d.id, d.organisation, d.name, d.verified_at is not null,
        extract(epoch from d.claimed_at)::float8, d.catch_all, d.delivery,
-       m.id, m.local_part, m.enabled, a.local_part, a.targets
+       d.outbound_tls, t.tls, m.id, m.local_part, m.enabled, a.local_part, a.targets
 from unnest(%s::text[], %s::text[]) with ordinality as asked (folded, domain, n)
-join domains d on d.name = asked.domain
+left join domains d on d.name = asked.domain
+left join destinations t on t.domain = asked.domain
 left join mailboxes m on m.domain = d.id and m.folded = asked.folded
 left join aliases a on a.domain = d.id and a.folded = asked.folded
 """
@@ -53,8 +55,6 @@ _ORGANISATION = "select id from organisations where name = %s"
 
 Question = tuple[str, str]
 """A folded local part (empty: the domain alone) and a domain."""
-
-NOBODY = Entry(None, None)
 
 
 @implementer(IDirectory)
@@ -77,17 +77,24 @@ class PostgresDirectory:
         remembered = self._cache.get(address_key(address.key))
         if remembered is None:
             of_domain = self._cache.get(domain_key(address.domain))
-            remembered = NOBODY if of_domain == NOBODY else None
+            remembered = of_domain if of_domain is not None and of_domain.domain is None else None
         if remembered is None:
             remembered = await self._ask(folded(address.local_part), address.domain)
         return remembered
 
     async def domain(self, name: str) -> Domain | None:
         """Return the domain of that A-label if anybody claimed it here (IDirectory)."""
+        return (await self._domain_entry(name)).domain
+
+    async def tls_level(self, destination: str, sender: str | None) -> TlsLevel | None:
+        """Return the TLS that mail to a domain elsewhere must have (IDirectory)."""
+        wanted = (await self._domain_entry(destination)).tls
+        ours = None if sender is None else await self.domain(sender)
+        return strictest(wanted, ours.outbound_tls if ours is not None and ours.verified else None)
+
+    async def _domain_entry(self, name: str) -> Entry:
         remembered = self._cache.get(domain_key(name))
-        if remembered is None:
-            remembered = await self._ask("", name)
-        return remembered.domain
+        return await self._ask("", name) if remembered is None else remembered
 
     async def credential(self, address: Address) -> Credential | None:
         """Return what the mailbox of that address logs in with (IDirectory)."""
@@ -174,8 +181,7 @@ class PostgresDirectory:
         except BaseException:
             self._cache.abandon(lookup)
             raise
-        found = dict.fromkeys(questions, NOBODY)
-        found.update((questions[row[0] - 1], _entry(row)) for row in rows)
+        found = {questions[row[0] - 1]: _entry(row) for row in rows}
         self._cache.finish(lookup, {key: entry for question in questions for key, entry in _facts(question, found)})
         return found
 
@@ -193,13 +199,16 @@ def _facts(question: Question, found: dict[Question, Entry]) -> Iterator[tuple[s
     """Say what an answer tells: of the domain always, of the address when the domain is somebody's."""
     local_part, domain = question
     entry = found[question]
-    yield domain_key(domain), Entry(entry.domain, None)
+    yield domain_key(domain), Entry(entry.domain, None, entry.tls)
     if local_part and entry.domain is not None:
         yield address_key(f"{local_part}@{domain}"), entry
 
 
 def _entry(row: Row) -> Entry:
-    _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, *behind = row
+    _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, outbound_tls, wanted, *behind = row
+    tls = _level(wanted)
+    if domain_id is None:
+        return Entry(None, None, tls)
     domain = Domain(
         id=domain_id,
         organisation=organisation,
@@ -208,13 +217,19 @@ def _entry(row: Row) -> Entry:
         claimed_at=claimed_at,
         catch_all=None if catch_all is None else from_plain(catch_all),
         delivery=delivery_from_text(delivery),
+        outbound_tls=_level(outbound_tls),
     )
     mailbox_id, mailbox_local_part, enabled, alias_local_part, targets = behind
     if mailbox_id is not None:
-        return Entry(domain, Mailbox(mailbox_id, organisation, Address(mailbox_local_part, name), enabled))
+        return Entry(domain, Mailbox(mailbox_id, organisation, Address(mailbox_local_part, name), enabled), tls)
     if targets is not None:
-        return Entry(domain, Alias(organisation, Address(alias_local_part, name), tuple(map(from_plain, targets))))
-    return Entry(domain, None)
+        alias = Alias(organisation, Address(alias_local_part, name), tuple(map(from_plain, targets)))
+        return Entry(domain, alias, tls)
+    return Entry(domain, None, tls)
+
+
+def _level(text: str | None) -> TlsLevel | None:
+    return None if text is None else TlsLevel(text)
 
 
 def _at_most_one(made: Callable[[Row], T]) -> Callable[[Sequence[Row]], tuple[T | None]]:

@@ -13,6 +13,7 @@ from mtad.adapters.postgres.dkim_keys import held_keys, put_keys, remove_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.model.address import folded, from_plain
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 
 ItemType = TypeVar("ItemType", bound=Item)
@@ -23,7 +24,7 @@ _ROWS_A_STATEMENT = 5000
 
 _ORGANISATIONS = "select id, name, contact from organisations where name = any(%s)"
 _DOMAINS = """
-select id, organisation, name, verified_at is not null, catch_all, delivery
+select id, organisation, name, verified_at is not null, catch_all, delivery, outbound_tls
 from domains where organisation = any(%s) order by name
 """
 _MAILBOXES = """
@@ -50,15 +51,16 @@ insert into organisations (name, contact) select * from unnest(%s::text[], %s::t
 on conflict (name) do update set contact = excluded.contact
 """
 _PUT_DOMAINS = """
-insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery)
-select o.id, put.name, put.at, case when put.verified then put.at end, put.catch_all, put.delivery
-from (select *, to_timestamp(%s) as at from unnest(%s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[])
-          as given (organisation, name, verified, catch_all, delivery)) as put
+insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery, outbound_tls)
+select o.id, put.name, put.at, case when put.verified then put.at end, put.catch_all, put.delivery, put.outbound_tls
+from (select *, to_timestamp(%s) as at
+      from unnest(%s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[], %s::text[])
+          as given (organisation, name, verified, catch_all, delivery, outbound_tls)) as put
 join organisations o on o.name = put.organisation
 on conflict (name) do update set
     verified_at = case when excluded.verified_at is not null
                        then coalesce(domains.verified_at, excluded.verified_at) end,
-    catch_all = excluded.catch_all, delivery = excluded.delivery
+    catch_all = excluded.catch_all, delivery = excluded.delivery, outbound_tls = excluded.outbound_tls
 """
 _PUT_MAILBOXES = """
 insert into mailboxes (organisation, domain, local_part, folded, password_hash, enabled)
@@ -173,7 +175,7 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
         aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
     keys = await held_keys(cursor, ids)
     held: dict[int, list[HeldDomain]] = {}
-    for domain, organisation, name, verified, catch_all, delivery in await cursor.query(_DOMAINS, (ids,)):
+    for domain, organisation, name, verified, catch_all, delivery, tls in await cursor.query(_DOMAINS, (ids,)):
         held.setdefault(organisation, []).append(
             HeldDomain(
                 name,
@@ -183,6 +185,7 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
                 tuple(mailboxes.get(domain, ())),
                 tuple(aliases.get(domain, ())),
                 tuple(keys.get(domain, ())),
+                None if tls is None else TlsLevel(tls),
             )
         )
     holdings = {name: Holding(name, contact, tuple(held.get(id_, ()))) for id_, name, contact in found}
@@ -220,7 +223,8 @@ def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Sequence[tuple[
 
 def _domain_row(change: Change, domain: HeldDomain) -> tuple[Any, ...]:
     catch_all = None if domain.catch_all is None else domain.catch_all.plain
-    return change.organisation, domain.name, domain.verified, catch_all, delivery_text(domain.delivery)
+    tls = None if domain.outbound_tls is None else domain.outbound_tls.value
+    return change.organisation, domain.name, domain.verified, catch_all, delivery_text(domain.delivery), tls
 
 
 def _mailbox_row(change: Change, mailbox: HeldMailbox) -> tuple[Any, ...]:
