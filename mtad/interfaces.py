@@ -239,6 +239,19 @@ class IOffload(Interface):
         """
 
 
+class ICounters(Interface):
+    """Counts that all processes share, each of which ends by itself; all of them may be lost at any time."""
+
+    async def add(key: str, amount: int, window_seconds: float) -> int:
+        """Add to a count and return it; it is 0 again that long after the first addition to nothing."""
+
+    async def counts(keys: Sequence[str]) -> Sequence[int]:
+        """Return counts in the order of their keys, 0 where there is nothing."""
+
+    async def forget(key: str) -> None:
+        """Let a count be 0, and its window be over."""
+
+
 class IJournal(Interface):
     """The record of this process: log and metrics."""
 
@@ -291,6 +304,7 @@ class Ports:
     care: IQueueCare
     nodes: INodes
     timeline: ITimeline
+    counters: ICounters
     verify_password: Callable[[str | None, bytes], bool]
     dependencies: Mapping[str, IDependency]
     exposition: Callable[[], bytes]

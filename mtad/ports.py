@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random, SystemRandom
 
 from mtad.adapters.clock import SystemClock
+from mtad.adapters.counters import RedisCounters
 from mtad.adapters.metrics import Journal
 from mtad.adapters.network import IReactor as INetworkReactor
 from mtad.adapters.network import SocketNetwork
@@ -145,6 +146,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         care=queue,
         nodes=PostgresNodes(leases),
         timeline=PostgresTimeline(pool),
+        counters=RedisCounters(redis),
         verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
         exposition=journal.exposition,

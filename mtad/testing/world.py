@@ -25,6 +25,7 @@ from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Hol
 from mtad.model.tenant import LocalDelivery
 from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
+from mtad.testing.counters import MemoryCounters
 from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
@@ -61,6 +62,7 @@ class World:
         store: MemoryStore | None = None,
         directory: MemoryDirectory | None = None,
         zone: dict[str, list[str]] | None = None,
+        counters: MemoryCounters | None = None,
     ) -> None:
         self.path = path
         self.settings = configured or settings(path)
@@ -70,6 +72,7 @@ class World:
         self.store = store or MemoryStore(self.clock)
         self.database = MemoryDatabase(self.store, self.process)
         self.directory = directory or MemoryDirectory(self.process)
+        self.counters = counters or MemoryCounters(self.process)
         self.network = MemoryNetwork(self.process)
         self.zone = {} if zone is None else zone
         self.resolver = MemoryResolver(self.process, self.zone)
@@ -100,6 +103,7 @@ class World:
             care=self.database.queue,
             nodes=self.database.nodes,
             timeline=self.database.timeline,
+            counters=self.counters,
             verify_password=verify_password,
             dependencies={"postgres": self.database},
             exposition=lambda: b"",
@@ -237,6 +241,7 @@ class World:
             store=self.store,
             directory=self.directory,
             zone=self.zone,
+            counters=self.counters,
         )
 
 
