@@ -13,7 +13,9 @@ alter table messages
     add envid text;                                     -- xtext, as it came
 alter table message_queue
     add notify text,                                    -- 'NEVER', or some of SUCCESS, FAILURE and DELAY with commas
-    add orcpt text;                                     -- 'rfc822;' and xtext, as it came
+    add orcpt text,                                     -- 'rfc822;' and xtext, as it came
+    add expanded boolean not null default false,        -- the first of several an alias led to; the sender wants to know
+    add noticed boolean not null default false;         -- the sender was told that it is late
 
 alter table mailboxes
     add scram text;                                     -- 'SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey' (RFC 5803)

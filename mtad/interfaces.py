@@ -89,9 +89,9 @@ class IQueue(Interface):
 
         A message without rows goes, and its content when no other message carries it. Rows that stay are owned by
         nobody and have one more attempt, unless they are UNTRIED; those settled AGAIN or UNTRIED are queued with the
-        result's due. A settlement's reports are accepted in the same transaction, queued and owned by nobody, when a
-        row that is undelivered went by it. Repeating changes nothing. Raises LeaseLost when the owner has no node:
-        then nothing was written; Unacceptable for a report the database would refuse for its data.
+        result's due. A report of a settlement is accepted in the same transaction, queued and owned by nobody, when
+        one of the rows it tells of was settled by it. Repeating changes nothing. Raises LeaseLost when the owner has no
+        node: then nothing was written; Unacceptable for a report the database would refuse for its data.
         """
 
     async def release(rows: Sequence[Row], owner: int, now: float) -> None:

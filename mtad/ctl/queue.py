@@ -14,6 +14,7 @@ from mtad.model.address import path
 from mtad.model.errors import InvalidInput
 from mtad.model.identity import parse_id, print_id
 from mtad.model.job import RowState, Settlement, Status, Waiting
+from mtad.model.report import Action
 
 _COLUMNS = ("id", "received", "size", "from", "to", "status", "attempts", "due")
 
@@ -107,8 +108,8 @@ def bounce(access: Access, message: int) -> None:
         return written or await _nothing_done(stores.pool, message, "they are being delivered")
 
     written = access.act(work)
-    reports = [print_id(report.content_id) for report in written.reports]
-    told = f"its sender is told by {reports[0]}" if reports else "there is no sender to tell"
+    reports = [print_id(told.report.content_id) for told in written.reports if told.action is Action.FAILED]
+    told = f"its sender is told by {reports[0]}" if reports else "there is nobody to tell"
     click.echo(f"{print_id(message)}: ended for {_recipients(len(written.results))}, {told}")
 
 

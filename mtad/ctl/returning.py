@@ -66,6 +66,7 @@ async def give_back(message: int, stores: Stores, settings: Settings, by: str) -
         next_id=ids.next,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,
+        delay_notice_seconds=settings.queue.delay_notice,
     )
     try:
         job = await stores.queue.seize(message, node.owner)

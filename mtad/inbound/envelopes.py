@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from mtad.model import event
 from mtad.model.address import Address, path
-from mtad.model.envelope import Peer, Recipient
+from mtad.model.envelope import PLAIN, Parameters, Peer, Recipient
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
+from mtad.model.report import Action, asks, behind_alias
 from mtad.model.route import Place, Route
 from mtad.model.tenant import Submitter
 from mtad.model.text import shown
@@ -28,6 +29,7 @@ class Stamp:
     """What is the same for all messages of a transaction. `message_id` is the header's raw value, if any.
 
     `submitter` is who submitted it, None for mail from outside; `events` are further ones of the submitter's own story.
+    `parameters` are those of MAIL.
     """
 
     content_id: int
@@ -38,6 +40,7 @@ class Stamp:
     message_id: bytes | None
     submitter: Submitter | None = None
     events: tuple[Event, ...] = ()
+    parameters: Parameters = PLAIN
 
 
 def address_messages(
@@ -93,6 +96,7 @@ def _message(
             *(() if foreign else stamp.events),
             *_routed(routes, stamp.now),
         ),
+        parameters=stamp.parameters,
     )
 
 
@@ -102,13 +106,35 @@ def _is_own(organisation: int | None, stamp: Stamp) -> bool:
 
 
 def _recipients(routes: list[Route]) -> tuple[Recipient, ...]:
-    places: dict[str, tuple[Address, Place]] = {}
+    """Return each place once, for the first of the forward-paths that lead there and ask to be told most."""
+    chosen: dict[str, tuple[Route, Place]] = {}
     for route in routes:
         for place in route.places:
-            places.setdefault(place.address.key, (route.forward_path, place))
-    return tuple(
-        Recipient(n, original, place.address, place.destination) for n, (original, place) in enumerate(places.values())
-    )
+            kept = chosen.get(place.address.key)
+            if kept is None or _asked(route) > _asked(kept[0]):
+                chosen[place.address.key] = (route, place)
+    told: set[Address] = set()
+    return tuple(_recipient(n, route, place, told) for n, (route, place) in enumerate(chosen.values()))
+
+
+def _asked(route: Route) -> int:
+    """Return how much the sender wants to be told, from silence on."""
+    return sum(asks(route.notify, action) for action in (Action.FAILED, Action.DELAYED, Action.DELIVERED))
+
+
+def _recipient(n: int, route: Route, place: Place, told: set[Address]) -> Recipient:
+    """Return a recipient with what its sender asked for (RFC 3461 §5.2.7.2, §5.2.7.3).
+
+    What leads to one place keeps it. Of what leads to several success is told as soon as the first one was tried, and
+    not of each; `told` has the forward-paths for which there is such a first one, and is added to.
+    """
+    notify = route.notify
+    expanded = False
+    if len(route.places) > 1 and notify is not None:
+        expanded = asks(notify, Action.EXPANDED) and route.forward_path not in told
+        told.add(route.forward_path)
+        notify = behind_alias(notify)
+    return Recipient(n, route.forward_path, place.address, place.destination, notify, route.orcpt, expanded)
 
 
 def _keys(

@@ -110,6 +110,7 @@ class Reception:
             message_id=headers.first(block, b"Message-ID"),
             submitter=transaction.submitter,
             events=events,
+            parameters=transaction.envelope.parameters,
         )
         messages = address_messages(transaction.peer, reverse_path, transaction.routes, stamp)
         return Acceptance(content_id, content, messages)

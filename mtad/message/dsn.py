@@ -1,43 +1,45 @@
-"""A report of failed delivery as a message: the multipart/report of RFC 6522 with the status part of RFC 3464.
+"""A report to a sender as a message: the multipart/report of RFC 6522 with the status part of RFC 3464.
 
-Three parts: a notice for people (`mtad.message.notice`), the status for machines, and the original's header block. The
-whole is 7-bit and its lines are short, whatever the original and the remote servers said: their words are escaped into
-one line each, and a header block that is not plain ASCII goes as quoted-printable, which RFC 6522 §4 allows. Nobody's
-words can begin a field or a part of their own.
+Three parts: a notice for people (`mtad.message.notice`), the status for machines, and the original or its header block
+(`mtad.message.returned`). It is 7-bit, unless it returns a whole message that is not, and its lines are short, whatever
+the original, its sender and the remote servers said: their words are escaped into one line each. Nobody's words can
+begin a field or a part of their own. Addresses that are not ASCII are written as RFC 6533 §3 has it for seven bits.
 
 Who gets a report, and when, is not decided here.
 """
 
 import re
-from binascii import b2a_qp
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from mtad.message import headers, notice
+from mtad.message import headers, notice, returned
 from mtad.message.notice import ASCII_CHARACTERS, ascii_line, date
-from mtad.model.report import Report, Undelivered
+from mtad.message.returned import Returned
+from mtad.model.report import Action, Fate, Report
 
-MAX_HEADER_OCTETS = 64 * 1024
-
-_STATUS = re.compile(r"[45]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}", re.ASCII)
+_CLASSES = {Action.FAILED: "5", Action.DELAYED: "4"}
 # What an SMTP or LMTP server answered, behind what we say of the server.
-_REPLY = re.compile(r"(?:\A|: )([45]\d\d[ -].*)", re.ASCII)
+_REPLY = re.compile(r"(?:\A|: )([245]\d\d[ -].*)", re.ASCII)
+_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
+# RFC 3461 §4: hexchar = ASCII "+" immediately followed by two upper case hexadecimal digits
+_HEXCHAR = re.compile(rb"\+([0-9A-F]{2})")
 _MESSAGE_ID = re.compile(rb"\s*(<[!-;=?-~]{1,250}>)\s*")
 _PRINTABLE = re.compile(r"[ -~]{1,400}")
-_SEVEN_BIT_LINES = re.compile(rb"(?:[\t -~]{0,998}+\r\n)*+")
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def build(report: Report) -> bytes:
     """Return the octets of the report."""
     parts = [_part("text/plain; charset=us-ascii", "Notification", notice.text(report).encode("ascii"))]
     parts.append(_part("message/delivery-status", "Delivery report", _status(report)))
-    if report.original_headers:
-        parts.append(_original(report.original_headers))
+    original = _original(report)
+    if original is not None:
+        parts.append(_part(original.content_type, original.description, original.octets, original.encoding))
     boundary = _boundary(report.id, parts)
     delimiter = b"--" + boundary
     body = b"".join(delimiter + b"\r\n" + part + b"\r\n" for part in parts)
-    return _head(report, boundary.decode()) + b"\r\n" + body + delimiter + b"--\r\n"
+    eight_bit = original is not None and original.encoding == "8bit"
+    return _head(report, boundary.decode(), eight_bit) + b"\r\n" + body + delimiter + b"--\r\n"
 
 
 def message_id(report: Report) -> str:
@@ -45,20 +47,21 @@ def message_id(report: Report) -> str:
     return f"<{report.id}@{report.reporting_host}>"
 
 
-def _head(report: Report, boundary: str) -> bytes:
+def _head(report: Report, boundary: str, eight_bit: bool) -> bytes:
     sender = str(report.sender)
     to = f"<{sender}>" if _PRINTABLE.fullmatch(sender) else "undisclosed-recipients:;"
     fields = [
         # A human who looks after this server reads its postmaster's mail (RFC 3464 §2).
         f"From: Mail Delivery System <postmaster@{report.reporting_host}>",
         f"To: {to}",
-        "Subject: Your message could not be delivered",
+        f"Subject: {notice.subject(report)}",
         f"Date: {date(report.written_at)}",
         f"Message-ID: {message_id(report)}",
         *_thread(report.original_headers),
         "Auto-Submitted: auto-replied",  # nobody's programme is to answer this (RFC 3834 §5)
         "MIME-Version: 1.0",
         f'Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"',
+        *(["Content-Transfer-Encoding: 8bit"] if eight_bit else []),
     ]
     return "".join(f"{field}\r\n" for field in fields).encode("ascii")
 
@@ -74,26 +77,51 @@ def _thread(original_headers: bytes) -> list[str]:
 
 def _status(report: Report) -> bytes:
     """Return the fields of RFC 3464 §2: those of the message, then a group for each recipient."""
+    named = [] if report.envid is None else [f"Original-Envelope-Id: {ascii_line(_decoded(report.envid))}"]
     message = [
+        *named,
         f"Reporting-MTA: dns; {report.reporting_host}",
         f"X-mtad-Queue-ID: {report.original_id}",
         f"Arrival-Date: {date(report.arrived_at)}",
     ]
-    groups: list[Sequence[str]] = [message, *(list(_recipient(each)) for each in report.undelivered)]
+    groups: list[Sequence[str]] = [message, *(list(_recipient(each, report.action)) for each in report.fates)]
     return "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups).encode("ascii")
 
 
-def _recipient(undelivered: Undelivered) -> Iterator[str]:
-    status = undelivered.status
-    yield f"Final-Recipient: {_typed(str(undelivered.recipient))}"
-    yield "Action: failed"
-    yield f"Status: {status if _STATUS.fullmatch(status) else '5.0.0'}"
-    if undelivered.remote_host is not None:
-        yield f"Remote-MTA: dns; {ascii_line(undelivered.remote_host)}"
-    if undelivered.diagnostic:
-        yield f"Diagnostic-Code: {_diagnostic(undelivered.diagnostic)}"
-    if undelivered.attempted_at is not None:
-        yield f"Last-Attempt-Date: {date(undelivered.attempted_at)}"
+def _recipient(fate: Fate, action: Action) -> Iterator[str]:
+    status = fate.status
+    if fate.orcpt is not None and (original := _original_recipient(fate.orcpt)):
+        yield f"Original-Recipient: {original}"
+    yield f"Final-Recipient: {_typed(str(fate.recipient))}"
+    yield f"Action: {action.value}"
+    yield f"Status: {status if _STATUS.fullmatch(status) else _CLASSES.get(action, '2') + '.0.0'}"
+    if fate.remote_host is not None:
+        yield f"Remote-MTA: dns; {ascii_line(fate.remote_host)}"
+    if fate.diagnostic:
+        yield f"Diagnostic-Code: {_diagnostic(fate.diagnostic)}"
+    if fate.attempted_at is not None:
+        yield f"Last-Attempt-Date: {date(fate.attempted_at)}"
+    if fate.retry_until is not None:
+        yield f"Will-Retry-Until: {date(fate.retry_until)}"
+
+
+def _original_recipient(orcpt: str) -> str:
+    """Return an ORCPT as RFC 3464 §2.3.1 writes it, empty when it is none."""
+    address_type, semicolon, address = orcpt.partition(";")
+    if not semicolon or not address or not _ADDRESS_TYPE.fullmatch(address_type):
+        return ""
+    if address_type.lower() == "utf-8":
+        # RFC 6533 §3: what is ASCII in it is in the form for seven bits already.
+        words = "".join(letter if letter.isascii() else f"\\x{{{ord(letter):X}}}" for letter in address)
+    else:
+        words = _decoded(address)
+    return f"{address_type}; {ascii_line(words)}"
+
+
+def _decoded(xtext: str) -> str:
+    """Return what an xtext stands for (RFC 3461 §4)."""
+    octets = _HEXCHAR.sub(lambda match: bytes((int(match[1], 16),)), xtext.encode("utf-8", "backslashreplace"))
+    return octets.decode("utf-8", "backslashreplace")
 
 
 def _diagnostic(diagnostic: str) -> str:
@@ -112,15 +140,11 @@ def _typed(address: str) -> str:
     return f"utf-8; {''.join(letters)[:ASCII_CHARACTERS]}"
 
 
-def _original(header_block: bytes) -> bytes:
-    block = header_block[:MAX_HEADER_OCTETS]
-    if len(header_block) > MAX_HEADER_OCTETS:
-        block = block[: block.rfind(b"\r\n") + 2] if b"\r\n" in block else block
-    lines = _LINE_END.sub(b"\r\n", block).removesuffix(b"\r\n") + b"\r\n"
-    if _SEVEN_BIT_LINES.fullmatch(lines):
-        return _part("text/rfc822-headers", "Undelivered message's headers", lines)
-    quoted = b2a_qp(lines, istext=True)
-    return _part("text/rfc822-headers", "Undelivered message's headers", quoted, "quoted-printable")
+def _original(report: Report) -> Returned | None:
+    """Return what is returned of the original; None when nothing is known of it."""
+    if report.original is not None:
+        return returned.whole(report.original, report.smtputf8)
+    return returned.header_block(report.original_headers, report.smtputf8) if report.original_headers else None
 
 
 def _part(content_type: str, description: str, content: bytes, encoding: str = "7bit") -> bytes:

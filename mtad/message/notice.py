@@ -10,7 +10,7 @@ from textwrap import wrap
 
 from mtad.message import headers
 from mtad.model.address import path
-from mtad.model.report import Report, Undelivered
+from mtad.model.report import Action, Fate, Report
 from mtad.model.text import shown
 
 TOLD_RECIPIENTS = 20
@@ -35,18 +35,45 @@ _ADVICE = {
     "let it through, and show them this report.",
 }
 _OTHERWISE = "Show this report to those who look after your mail."
+_NO_NEED = {
+    Action.DELAYED: "Nothing is wrong with your message, and there is no need to send it again.",
+    Action.DELIVERED: "This does not tell whether it was read.",
+    Action.RELAYED: "That server does not tell of deliveries: you hear no more unless one fails over there.",
+    Action.EXPANDED: "You hear no more of those it goes to, unless you asked to and one of them cannot be served.",
+}
+
+_SUBJECTS = {
+    Action.FAILED: "Your message could not be delivered",
+    Action.DELAYED: "Your message is late",
+    Action.DELIVERED: "Your message was delivered",
+    Action.RELAYED: "Your message was passed on",
+    Action.EXPANDED: "Your message was passed on",
+}
+_OPENINGS = {
+    Action.FAILED: "could not be delivered to {whom}, and will not be tried again for them",
+    Action.DELAYED: "could not be delivered to {whom} yet, and is still being tried",
+    Action.DELIVERED: "was delivered to {whom}",
+    Action.RELAYED: "was passed on to the mail server of {whom}",
+    Action.EXPANDED: "was passed on to those whom {whom} stands for",
+}
 
 
 def text(report: Report) -> str:
     """Return the notice, its lines ended by CRLF."""
-    told = report.undelivered[:TOLD_RECIPIENTS]
-    paragraphs = [wrap(_opening(report), _WIDTH), *_original(report), *(_recipient(each) for each in told)]
-    if left := len(report.undelivered) - len(told):
+    told = report.fates[:TOLD_RECIPIENTS]
+    paragraphs = [wrap(_opening(report), _WIDTH), *_original(report)]
+    paragraphs += [_recipient(each, report.action) for each in told]
+    if left := len(report.fates) - len(told):
         paragraphs.append(
             wrap(f"So it is with {left} more, which are listed in the second part of this report.", _WIDTH)
         )
     paragraphs.append(wrap(f"Your message is known here as {report.original_id}.", _WIDTH))
     return "\r\n\r\n".join("\r\n".join(lines) for lines in paragraphs) + "\r\n"
+
+
+def subject(report: Report) -> str:
+    """Return what the report is called."""
+    return _SUBJECTS[report.action]
 
 
 def date(at: float) -> str:
@@ -60,11 +87,11 @@ def ascii_line(words: str) -> str:
 
 
 def _opening(report: Report) -> str:
-    count = len(report.undelivered)
+    count = len(report.fates)
     whom = "one recipient" if count == 1 else f"{count} recipients"
     return (
         f"This is the mail server {report.reporting_host}. Your message that arrived here on {date(report.arrived_at)} "
-        f"could not be delivered to {whom}, and will not be tried again for them."
+        f"{_OPENINGS[report.action].format(whom=whom)}."
     )
 
 
@@ -79,12 +106,14 @@ def _original(report: Report) -> list[list[str]]:
     return [lines] if lines else []
 
 
-def _recipient(undelivered: Undelivered) -> list[str]:
-    sentences = [f"What happened: {undelivered.reason}."]
-    if undelivered.diagnostic:
-        sentences.append(f"The last attempt ended with: {ascii_line(undelivered.diagnostic)}")
-    sentences.append(f"What you can do: {_advice(undelivered.status)}")
-    lines = [ascii_line(path(undelivered.recipient))]
+def _recipient(fate: Fate, action: Action) -> list[str]:
+    sentences = [f"What happened: {fate.reason}."]
+    if fate.retry_until is not None:
+        sentences.append(f"It is tried again until {date(fate.retry_until)}.")
+    if fate.diagnostic:
+        sentences.append(f"The last attempt ended with: {ascii_line(fate.diagnostic)}")
+    sentences.append(f"What you can do: {_advice(fate.status)}" if action is Action.FAILED else _NO_NEED[action])
+    lines = [ascii_line(path(fate.recipient))]
     for sentence in sentences:
         lines += wrap(sentence, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT * 2)
     return lines

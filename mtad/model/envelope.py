@@ -44,7 +44,8 @@ class Recipient:
     `original` is the forward-path the peer gave, `address` where it leads (a mailbox here), `destination` the lane
     it waits in (`local:acme.example`); `n` counts from 0 within its message. `notify` is the value of NOTIFY= in upper
     case (`NEVER`, or `FAILURE,DELAY`), `orcpt` that of ORCPT= (`rfc822;bob@example.org`, xtext behind the semicolon;
-    RFC 3461 §4.1, §4.2); None where RCPT said nothing.
+    RFC 3461 §4.1, §4.2); None where RCPT said nothing. `expanded` marks the first of several that an alias led to whose
+    sender asked to hear of success: it is told of the alias (RFC 3461 §5.2.7.3), and no longer of each.
     """
 
     n: int
@@ -53,6 +54,7 @@ class Recipient:
     destination: str
     notify: str | None = None
     orcpt: str | None = None
+    expanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

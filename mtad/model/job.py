@@ -7,6 +7,7 @@ from mtad.model.address import Address
 from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.event import Event
 from mtad.model.outcome import Delivered, Outcome
+from mtad.model.report import Action
 
 CHUNK_OCTETS = 256 * 1024
 TAKEOVERS_UNTIL_HELD = 3
@@ -67,12 +68,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One recipient of a job: its row's claim, how often it was tried, and when it is given up (epoch seconds)."""
+    """One recipient of a job: its row's claim, how often it was tried, and when it is given up (epoch seconds).
+
+    `noticed` tells that its sender was told already that it is late.
+    """
 
     recipient: Recipient
     claim: int
     attempts: int
     expires_at: float
+    noticed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,8 @@ class Disposal(Enum):
 class Result:
     """How one row ended this time. `due` (epoch seconds) matters for AGAIN and UNTRIED; why one is held its event says.
 
-    `reason` says in plain words why a row is GONE that was not delivered.
+    `reason` says in plain words why a row is GONE that was not delivered; `noticed` that the settlement has a report
+    which tells that this one is late.
     """
 
     n: int
@@ -139,6 +145,7 @@ class Result:
     disposal: Disposal
     due: float = 0.0
     reason: str = ""
+    noticed: bool = False
 
     @property
     def undelivered(self) -> bool:
@@ -147,11 +154,17 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Settlement:
-    """The results of one job, written in one transaction together with its events.
+class Told:
+    """A report to the sender (RFC 3464), a message like any other, that says `action` of the rows `rows` by their n."""
 
-    `reports` tell the sender of results that are undelivered (RFC 3464); they are messages like any other.
-    """
+    report: Acceptance
+    action: Action
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The results of one job, written in one transaction together with its events and reports."""
 
     message: int
     organisation: int
@@ -159,7 +172,7 @@ class Settlement:
     copies: int
     results: tuple[Result, ...]
     events: tuple[Event, ...]
-    reports: tuple[Acceptance, ...] = ()
+    reports: tuple[Told, ...] = ()
 
     @property
     def whole(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mtad.model.event import Fact
+from mtad.model.report import Action
 
 OTHER = "other"
 
@@ -86,14 +87,15 @@ REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
     "login-required", "sender-not-permitted", "syntax", "too-large", "too-many-errors", "too-many-recipients",
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
-})  # fmt: skip
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
+})  # fmt: skip
 MECHANISMS = frozenset({"PLAIN", "LOGIN"})
 LOGINS = frozenset({"accepted", "refused", "deferred"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
+ACTIONS = frozenset(action.value for action in Action)
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -133,15 +135,16 @@ _METRICS = (
            {"kind": DESTINATIONS | {OTHER}, "outcome": OUTCOMES | {OTHER}}),
     Metric("delivery_held_total", Kind.COUNTER, "Recipients put on hold instead of delivered."),
     Metric("delivery_given_up_total", Kind.COUNTER, "Recipients that were finally not served."),
-    Metric("delivery_reports_total", Kind.COUNTER, "Reports of failed delivery written to senders."),
+    Metric("delivery_reports_total", Kind.COUNTER, "Reports written to senders, by what they tell.",
+           {"action": ACTIONS | {OTHER}}),
     Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows."),
     Metric("node_leases_lost_total", Kind.COUNTER, "Times this process lost its lease."),
     Metric("node_rows_taken_over_total", Kind.COUNTER, "Rows freed because their node died."),
+    Metric("tls_certificates_broken", Kind.GAUGE, "Certificates whose files cannot be used; the ones before are kept."),
+    Metric("tls_certificate_expiry_seconds", Kind.GAUGE, "Seconds until the first certificate expires."),
     Metric("dependency_failures_total", Kind.COUNTER, "Times a dependency did not do its part.",
            {"dependency": DEPENDENCIES | {OTHER}}),
     Metric("surprises_total", Kind.COUNTER, "Errors nobody expected; each is in the log."),
-    Metric("tls_certificates_broken", Kind.GAUGE, "Certificates whose files cannot be used; the ones before are kept."),
-    Metric("tls_certificate_expiry_seconds", Kind.GAUGE, "Seconds until the first certificate expires."),
 )  # fmt: skip
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _METRICS}
 
@@ -178,10 +181,10 @@ EVENTS: Mapping[str, Entry] = {
         Level.INFO, "stage reason reply peer",
         Update("smtp_messages_rejected_total", labels={"stage": "stage", "reason": "reason"}),
     ),
+    "smtp.xclient": _entry(Level.INFO, "peer host name helo login"),
     "session.surprise": _entry(Level.ERROR, "failure", Update("surprises_total")),
     "task.surprise": _entry(Level.ERROR, "task failure", Update("surprises_total")),
     "queue.accepted": _entry(None, "seconds", Update("queue_accept_seconds", "seconds")),
-    "smtp.xclient": _entry(Level.INFO, "peer host name helo login"),
     "queue.claimed": _entry(Level.DEBUG, "count", Update("queue_claimed_rows_total", "count")),
     "queue.settled": _entry(Level.DEBUG, "count", Update("queue_settled_rows_total", "count")),
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
@@ -205,7 +208,9 @@ EVENTS: Mapping[str, Entry] = {
     "delivery.failed": _entry(Level.INFO, "id n recipient kind detail", _attempt("failed")),
     "delivery.held": _entry(Level.WARN, "id n recipient detail", Update("delivery_held_total")),
     "delivery.given_up": _entry(Level.INFO, "id n recipient detail", Update("delivery_given_up_total")),
-    "report.queued": _entry(Level.INFO, "id about", Update("delivery_reports_total")),
+    "report.queued": _entry(
+        Level.INFO, "id about action", Update("delivery_reports_total", labels={"action": "action"})
+    ),
     "node.joined": _entry(Level.INFO, "owner slot"),
     "node.beat": _entry(None, "lease_seconds", Update("node_lease_seconds", "lease_seconds", absolute=True)),
     "node.lease_lost": _entry(
@@ -214,11 +219,6 @@ EVENTS: Mapping[str, Entry] = {
     "node.left": _entry(Level.INFO, "owner rows"),
     "node.orphans_freed": _entry(Level.WARN, "rows", Update("node_rows_taken_over_total", "rows")),
     "node.taken_over": _entry(Level.WARN, "owner rows", Update("node_rows_taken_over_total", "rows")),
-    "store.unavailable": _entry(
-        Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})
-    ),
-}  # fmt: skip
-
     "tls.certificate_loaded": _entry(Level.INFO, "names file"),
     "tls.certificate_broken": _entry(Level.ERROR, "file reason"),
     "tls.certificate_expires": _entry(Level.WARN, "names file days"),
@@ -227,6 +227,11 @@ EVENTS: Mapping[str, Entry] = {
         Update("tls_certificates_broken", "broken", absolute=True),
         Update("tls_certificate_expiry_seconds", "expiry_seconds", absolute=True),
     ),
+    "store.unavailable": _entry(
+        Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})
+    ),
+}  # fmt: skip
+
 
 def wrong_with(event: str, facts: Mapping[str, Fact]) -> str | None:
     """Return what is wrong with recording `event` with these facts, None when nothing is."""

@@ -116,6 +116,7 @@ def jobs(message: Message, content: bytes) -> list[Job]:
             copies=message.copies,
             targets=tuple(Target(recipient, 1, 0, message.expires_at) for recipient in recipients),
             content=content,
+            parameters=message.parameters,
         )
         for destination, recipients in lanes.items()
     ]

@@ -1,22 +1,24 @@
-"""Reporting: finds out what a report of failed delivery needs to be written, around `mtad.outbound.bounce`."""
+"""Reporting: finds out what reports to senders need to be written, around `mtad.outbound.duty` and `bounce`."""
 
 from collections.abc import Awaitable, Callable
 
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
+from mtad.model.content import Content
 from mtad.model.errors import Unavailable
 from mtad.model.job import Job, Settlement
 from mtad.model.route import Route
 from mtad.model.tenant import SYSTEM
 from mtad.outbound import bounce
 from mtad.outbound.bounce import Terms
+from mtad.outbound.duty import duties
 
 
 class Reporting:
     """Gives settlements their reports.
 
     A sender is found by `route` as any recipient is (`mtad.inbound.routing`); `next_id` issues ids; a report is tried
-    for `lifetime_seconds`.
+    for `lifetime_seconds`. Of a message that is late its sender is told after `delay_notice_seconds`, 0 for never.
     """
 
     def __init__(
@@ -27,24 +29,29 @@ class Reporting:
         next_id: Callable[[], int],
         hostname: str,
         lifetime_seconds: float,
+        delay_notice_seconds: float,
     ) -> None:
         self._directory = directory
         self._route = route
         self._next_id = next_id
         self._hostname = hostname
         self._lifetime_seconds = lifetime_seconds
+        self._delay_notice_seconds = delay_notice_seconds
 
-    async def reported(self, job: Job, settlement: Settlement, content: bytes, now: float) -> Settlement:
-        """Return the settlement with the report it asks for, if any; Unavailable, LeaseLost.
+    async def reported(self, job: Job, settlement: Settlement, content: Content, now: float) -> Settlement:
+        """Return the settlement with the reports it asks for, if any; Unavailable, LeaseLost.
 
         `content` is the original's, empty when it cannot be read; `now` is epoch seconds.
         """
         sender = job.reverse_path
-        if sender is None or settlement.reports or not bounce.is_due(job, settlement):
+        if sender is None or settlement.reports:
+            return settlement
+        due = duties(job, settlement, now, self._delay_notice_seconds)
+        if not due:
             return settlement
         organisation = await self._directory.organisation(SYSTEM)
         if organisation is None:
             raise Unavailable("postgres", f"there is no organisation {SYSTEM}")
         route = await self._route(sender)
-        terms = Terms(self._next_id(), organisation, self._hostname, now, now + self._lifetime_seconds)
-        return bounce.report(job, settlement, content, route, terms)
+        terms = Terms(self._next_id, organisation, self._hostname, now, now + self._lifetime_seconds)
+        return bounce.report(job, settlement, due, content, route, terms)

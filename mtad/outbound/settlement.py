@@ -1,7 +1,7 @@
 """What becomes of a job's rows after an attempt: gone, tried again, or held (pure).
 
 A recipient that is out of tries, out of time or finally refused is gone, with the reason in its timeline and in its
-result, from which the sender is told (`mtad.outbound.bounce`). What only a human can judge is held.
+result, from which the sender is told (`mtad.outbound.duty`). What only a human can judge is held.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,13 @@ from mtad.model import event
 from mtad.model.event import Event, Fact
 from mtad.model.job import Disposal, Job, Result, Settlement, Target
 from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
+from mtad.model.report import Action, asks
 from mtad.scheduling.retry import given_up, next_due
 
 REFUSED = "it was refused for good"
 RETURNED = "somebody who looks after this server returned it"
+UNASKED = "its sender asked for no report"
+HANDED_ON = "that server took over to report"
 MISSING = Failed("the content of this message is missing", Scope.MESSAGE, "5.3.0")
 
 
@@ -53,6 +56,8 @@ def return_to_sender(job: Job, now: float, by: str) -> Settlement:
     facts: dict[str, Fact] = {
         "recipients": recipients[: event.NAMED_RECIPIENTS], "count": len(recipients), "reason": RETURNED, "by": by,
     }  # fmt: skip
+    if not any(asks(target.recipient.notify, Action.FAILED) for target in job.targets):
+        facts["unreported"] = UNASKED
     return _all(job, returned, Disposal.GONE, Event(event.FAILED, now, facts), RETURNED)
 
 
@@ -78,16 +83,17 @@ def _settle_one(
     }
     match outcome:
         case Delivered():
-            return result(Disposal.GONE), Event(event.DELIVERED, now, facts)
+            return result(Disposal.GONE), Event(event.DELIVERED, now, facts | _handed_on(target, outcome))
         case Failed():
-            return result(Disposal.GONE, reason=REFUSED), Event(event.FAILED, now, facts | {"reason": REFUSED})
+            failed = Event(event.FAILED, now, facts | _silence(target) | {"reason": REFUSED})
+            return result(Disposal.GONE, reason=REFUSED), failed
         case Deferred():
             # Trouble of ours says nothing about the other side: it uses up no tries and lengthens no wait.
             ours = outcome.scope is Scope.OURS
             attempts = 0 if ours else target.attempts
             end = given_up(-1 if ours else attempts, now, schedule.max_retries, target.expires_at)
             if end is not None:
-                failed = Event(event.FAILED, now, facts | {"reason": end.value})
+                failed = Event(event.FAILED, now, facts | _silence(target) | {"reason": end.value})
                 return result(Disposal.GONE, reason=_tried(target.attempts + 1, now - job.received_at)), failed
             due = next_due(
                 attempts=attempts,
@@ -111,6 +117,17 @@ def _tried(times: int, seconds: float) -> str:
             span = f"{count} {unit}" if count == 1 else f"{count} {unit}s"
             return f"it was tried {times} times in {span}, and is given up"
     return f"it was tried {times} times in less than a minute, and is given up"
+
+
+def _silence(target: Target) -> dict[str, Fact]:
+    """Return the fact that says why nobody is told of a failure, where that is so (RFC 3461 §4.1)."""
+    return {} if asks(target.recipient.notify, Action.FAILED) else {"unreported": UNASKED}
+
+
+def _handed_on(target: Target, delivered: Delivered) -> dict[str, Fact]:
+    """Return the fact that says who tells of a success, where it is told by another server (RFC 3461 §5.2.1)."""
+    asked = asks(target.recipient.notify, Action.DELIVERED)
+    return {"unreported": HANDED_ON} if asked and delivered.dsn else {}
 
 
 def _where(outcome: Outcome) -> dict[str, Fact]:

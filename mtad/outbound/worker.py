@@ -301,5 +301,10 @@ class Worker(Service):
                 )
 
     def _tell_reports(self, settlement: Settlement) -> None:
-        for report in settlement.reports:
-            self._journal.record("report.queued", id=print_id(report.content_id), about=print_id(settlement.message))
+        for told in settlement.reports:
+            self._journal.record(
+                "report.queued",
+                id=print_id(told.report.content_id),
+                about=print_id(settlement.message),
+                action=told.action.value,
+            )

@@ -53,6 +53,7 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
         next_id=membership.next_id,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,
+        delay_notice_seconds=settings.queue.delay_notice,
     )
     worker = Worker(
         queue=ports.queue,

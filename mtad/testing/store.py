@@ -65,6 +65,7 @@ class QueueRow:
     owner: int | None
     attempts: int = 0
     taken_over: int = 0
+    noticed: bool = False
 
     def free(self, due: float) -> None:
         """Queue the row again, owned by nobody."""
@@ -187,25 +188,26 @@ class MemoryStore:
             total=len(message.recipients),
             copies=message.copies,
             targets=tuple(
-                Target(row.recipient, row.claim, row.attempts, row.expires_at)
+                Target(row.recipient, row.claim, row.attempts, row.expires_at, row.noticed)
                 for row in sorted(rows, key=lambda row: row.recipient.n)
             ),
+            parameters=message.parameters,
         )
 
     def settle(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
         """Write results, events and reports; LeaseLost, Unacceptable."""
         self._require(owner)
         for settlement in settlements:
-            for report in settlement.reports:
-                _check_texts(report)
+            for told in settlement.reports:
+                _check_texts(told.report)
         for settlement in settlements:
-            matched = [result for result in settlement.results if self._apply(settlement.message, result)]
+            matched = {result.n for result in settlement.results if self._apply(settlement.message, result)}
             if matched:
                 self._tell(settlement.message, settlement.organisation, now, settlement.events)
                 self._clean(settlement.message)
-            if any(result.undelivered for result in matched):
-                for report in settlement.reports:
-                    self._add(report, None)
+            for told in settlement.reports:
+                if matched.intersection(told.rows):
+                    self._add(told.report, None)
 
     def _apply(self, message: int, result: Result) -> bool:
         """Write one result if its claim stands; say whether it did."""
@@ -217,6 +219,7 @@ class MemoryStore:
             return True
         row.owner, row.claim = None, row.claim + 1
         row.attempts += result.disposal is not Disposal.UNTRIED
+        row.noticed = row.noticed or result.noticed
         if result.disposal is Disposal.HELD:
             row.status = Status.HELD
         else:
@@ -416,8 +419,10 @@ def _texts(acceptance: Acceptance) -> Iterator[str]:
     for message in acceptance.messages:
         yield message.direction
         yield str(message.reverse_path or "")
+        yield from (message.parameters.ret or "", message.parameters.envid or "")
         for recipient in message.recipients:
             yield from (str(recipient.original), str(recipient.address), recipient.destination)
+            yield from (recipient.notify or "", recipient.orcpt or "")
         for event in message.events:
             yield event.kind
             for fact in event.facts.values():

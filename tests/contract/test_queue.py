@@ -13,7 +13,8 @@ from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
 from mtad.model.identity import first_id
-from mtad.model.job import LANES_VISITED, Acceptance, Disposal, Job, Lane, Ready, Row, RowState, Status
+from mtad.model.job import LANES_VISITED, Acceptance, Disposal, Job, Lane, Ready, Row, RowState, Status, Told
+from mtad.model.report import Action
 from tests.contract.letters import (
     ALICE,
     ANN,
@@ -341,8 +342,10 @@ class QueueContract:
     # Reports
 
     def reporting(self, number: int, *results: object, about: int = 9, total: int = 1, **terms: object) -> object:
-        """Return a settlement with a report of the id `about`."""
-        return replace(settlement(number, *results, total=total), reports=(report(about, **terms),))
+        """Return a settlement with a report of the id `about`, which tells of what is undelivered."""
+        rows = tuple(result.n for result in results if result.undelivered)
+        told = Told(report(about, **terms), Action.FAILED, rows)
+        return replace(settlement(number, *results, total=total), reports=(told,))
 
     async def test_a_report_is_queued_and_nobodys_with_all_that_belongs_to_it(self) -> None:
         await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.message import headers
 from mtad.message.dsn import build
 from mtad.model.address import Address
-from mtad.model.report import Report, Undelivered
+from mtad.model.report import Fate, Report
 from mtad.outbound.bounce import EXPIRED
 
 from . import corpus
@@ -26,7 +26,7 @@ def status_parts(octets: bytes) -> Iterator[list[Message]]:
             yield part.get_payload()
 
 
-def undelivered(group: Message) -> Undelivered | None:
+def fate(group: Message) -> Fate | None:
     """Return what a group tells of a recipient, None when it is not such a group."""
     address = ADDRESS.fullmatch(str(group.get("Final-Recipient", "")))
     status = re.match(r"[45]\.\d{1,3}\.\d{1,3}", str(group.get("Status", "")))
@@ -34,10 +34,10 @@ def undelivered(group: Message) -> Undelivered | None:
         return None
     said = str(group.get("Diagnostic-Code", "")).partition(";")[2].strip()
     host = str(group.get("Remote-MTA", "")).partition(";")[2].strip() or None
-    return Undelivered(Address(address[1], address[2].lower()), status[0], "refused", said, 1.8e9, host)
+    return Fate(Address(address[1], address[2].lower()), status[0], "refused", said, 1.8e9, host)
 
 
-def report(octets: bytes, told: list[Undelivered]) -> Report:
+def report(octets: bytes, told: list[Fate]) -> Report:
     header_block, _ = headers.split(octets)
     return Report("0A", "mx.test", Address("a", "b.example"), "0B", 1.7e9, 1.8e9, tuple(told), header_block)
 
@@ -50,7 +50,7 @@ class ReportsTest(SynchronousTestCase):
         for file in files:
             octets = re.sub(rb"\r?\n", b"\r\n", file.read_bytes())
             for groups in status_parts(octets):
-                told = [found for group in groups if (found := undelivered(group))]
+                told = [found for group in groups if (found := fate(group))]
                 if not told:
                     continue
                 ours = build(report(octets, told))
@@ -72,7 +72,7 @@ class ReportsTest(SynchronousTestCase):
             for group in groups
             for name in group
         }
-        told = Undelivered(Address("c", "d.example"), "5.1.1", "refused", "550 no", 1.8e9, "mx.d.example")
+        told = Fate(Address("c", "d.example"), "5.1.1", "refused", "550 no", 1.8e9, "mx.d.example")
         (groups,) = status_parts(build(report(b"", [told])))
         ours = {name.lower() for group in groups for name in group if not name.startswith("X-")}
         self.assertEqual(ours - theirs, set())

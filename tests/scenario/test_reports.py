@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.config.kinds import EmailAddress
+from mtad.config.kinds import EmailAddress, Seconds
 from mtad.config.sections import Queue
 from mtad.model.event import Event
 from mtad.model.identity import parse_id
@@ -58,7 +58,7 @@ class ReportsTest(SynchronousTestCase):
         return self.world.story(message)[-1]
 
     def test_what_expires_after_five_days_is_told_to_its_sender(self) -> None:
-        patient = structs.replace(self.world.settings, queue=Queue(max_retries=1000))
+        patient = structs.replace(self.world.settings, queue=Queue(max_retries=1000, delay_notice=Seconds(0)))
         self.world = World(self.world.path, configured=patient, directory=self.world.directory)
         message = self.sent("ann@store.example")
         self.world.advance(4.5 * DAY, step=8.0)

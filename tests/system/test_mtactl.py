@@ -292,7 +292,7 @@ class QueueTest(DatabaseCase):
 
     async def test_there_is_nobody_to_return_a_report_to(self) -> None:
         said = await self.mtactl("queue", "bounce", self.ids[1])
-        self.assertEqual(said, f"{self.ids[1]}: ended for 1 recipient, there is no sender to tell\n")
+        self.assertEqual(said, f"{self.ids[1]}: ended for 1 recipient, there is nobody to tell\n")
         self.assertEqual(await self.pool.query("select id from messages"), [(MESSAGE,)])
 
     async def test_what_is_not_in_the_queue_is_left_alone(self) -> None:

@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.dsn import MAX_HEADER_OCTETS, build
+from mtad.message.dsn import build
 from mtad.message.notice import TOLD_RECIPIENTS
+from mtad.message.returned import MAX_HEADER_OCTETS
 from mtad.model.address import Address
-from mtad.model.report import Report, Undelivered
+from mtad.model.report import Fate, Report
 
 BOB = Address("bob", "far.example")
 ARRIVED, WRITTEN = 1_800_000_000.0, 1_800_432_000.0
-REFUSED = Undelivered(
+REFUSED = Fate(
     BOB, "5.1.1", "it was refused for good", "mx.far.example: 550 5.1.1 No such user", WRITTEN, "mx.far.example"
 )
 HEADERS = b"From: ann@acme.example\r\nSubject: hello\r\nMessage-ID: <1@acme.example>\r\n"
@@ -76,22 +77,22 @@ class FormTest(SynchronousTestCase):
 
     def test_what_is_no_reply_is_no_smtp_diagnostic(self) -> None:
         lonely = replace(REFUSED, diagnostic="cannot connect: refused", remote_host=None)
-        (_, recipient) = groups(replace(REPORT, undelivered=(lonely,)))
+        (_, recipient) = groups(replace(REPORT, fates=(lonely,)))
         self.assertEqual(recipient["Diagnostic-Code"], "X-mtad; cannot connect: refused")
         self.assertNotIn("Remote-MTA", recipient)
 
     def test_what_was_never_tried_has_no_diagnostic(self) -> None:
-        report = replace(REPORT, undelivered=(replace(REFUSED, diagnostic="", remote_host=None),))
+        report = replace(REPORT, fates=(replace(REFUSED, diagnostic="", remote_host=None),))
         self.assertNotIn("Diagnostic-Code", groups(report)[1])
         self.assertNotIn("last attempt", notice(report))
 
     def test_a_status_that_is_none_is_replaced(self) -> None:
-        (_, recipient) = groups(replace(REPORT, undelivered=(replace(REFUSED, status="5.1.1\r\nX: y"),)))
+        (_, recipient) = groups(replace(REPORT, fates=(replace(REFUSED, status="5.1.1\r\nX: y"),)))
         self.assertEqual(recipient["Status"], "5.0.0")
 
     def test_every_recipient_has_its_group_and_the_first_have_their_words(self) -> None:
         many = tuple(replace(REFUSED, recipient=Address(f"user{n}", "far.example")) for n in range(1000))
-        report = replace(REPORT, undelivered=many)
+        report = replace(REPORT, fates=many)
         self.assertEqual(
             [group["Final-Recipient"] for group in groups(report)[1:]],
             [f"rfc822; user{n}@far.example" for n in range(1000)],
@@ -102,7 +103,7 @@ class FormTest(SynchronousTestCase):
 
     def test_an_address_that_is_not_ascii(self) -> None:
         odd = replace(REFUSED, recipient=Address("jörg", "far.example"))
-        (_, recipient) = groups(replace(REPORT, undelivered=(odd,)))
+        (_, recipient) = groups(replace(REPORT, fates=(odd,)))
         self.assertEqual(recipient["Final-Recipient"], r"utf-8; j\x{F6}rg@far.example")
 
 
@@ -134,14 +135,14 @@ class NoticeTest(SynchronousTestCase):
             reason="it was tried 12 times in 5 days, and is given up",
             diagnostic="cannot connect: refused",
         )
-        words = notice(replace(REPORT, undelivered=(late,)))
+        words = notice(replace(REPORT, fates=(late,)))
         self.assertIn("What happened: it was tried 12 times in 5 days, and is given up.", words)
         self.assertIn("cannot connect: refused", words)
         self.assertIn("Send it again later", words)
 
     def test_each_kind_of_trouble_has_its_advice(self) -> None:
         statuses = ("5.0.0", "5.1.1", "5.2.1", "5.2.2", "5.2.3", "5.3.4", "5.4.4", "5.4.6", "5.6.0", "5.7.1")
-        said = {status: notice(replace(REPORT, undelivered=(replace(REFUSED, status=status),))) for status in statuses}
+        said = {status: notice(replace(REPORT, fates=(replace(REFUSED, status=status),))) for status in statuses}
         advice = {status: words.partition("What you can do: ")[2] for status, words in said.items()}
         self.assertEqual(len(set(advice.values())), len(statuses))
         self.assertTrue(all(advice.values()))
@@ -187,7 +188,7 @@ WORDS = st.text(max_size=600)
 PIECES = [b"\r\n", b"\r", b"\n", b"--report-0REP-0", b"--", b": ", b"\0", b"=", b" ", b"\xff", b"A"]
 OCTETS = st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(PIECES)).map(b"".join))
 HOSTILE = st.builds(
-    Undelivered, st.builds(Address, WORDS, WORDS), st.one_of(st.just("5.1.1"), WORDS), st.just("refused"), WORDS,
+    Fate, st.builds(Address, WORDS, WORDS), st.one_of(st.just("5.1.1"), WORDS), st.just("refused"), WORDS,
     st.just(WRITTEN), st.one_of(st.none(), WORDS),
 )  # fmt: skip
 
@@ -196,9 +197,9 @@ class HostileTest(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(st.builds(Address, WORDS, WORDS), st.lists(HOSTILE, min_size=1, max_size=3), OCTETS)
     def test_nobodys_words_make_a_field_or_a_part(
-        self, sender: Address, undelivered: list[Undelivered], header_block: bytes
+        self, sender: Address, fates: list[Fate], header_block: bytes
     ) -> None:
-        report = replace(REPORT, sender=sender, undelivered=tuple(undelivered), original_headers=header_block)
+        report = replace(REPORT, sender=sender, fates=tuple(fates), original_headers=header_block)
         octets = build(report)
         self.assertRegex(octets, rb"\A(?:[\t -~]{0,998}+\r\n)*+\Z")
         read = message_from_bytes(octets, policy=policy.compat32)
@@ -211,7 +212,7 @@ class HostileTest(SynchronousTestCase):
         self.assertEqual(first.get_content_type(), "text/plain")
         known = {"Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date"}
         recipients = status.get_payload()[1:]
-        self.assertEqual(len(recipients), len(undelivered))
+        self.assertEqual(len(recipients), len(fates))
         for recipient in recipients:
             self.assertLessEqual(set(recipient.keys()), known)
             self.assertEqual(recipient["Action"], "failed")

@@ -1,28 +1,28 @@
-"""mtad.outbound.settlement: gone, again or held; and mtad.outbound.bounce: what the sender is told of it."""
+"""mtad.outbound.settlement: gone, again or held."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.model.address import Address
 from mtad.model.envelope import Recipient
-from mtad.model.identity import print_id
-from mtad.model.job import Disposal, Job, Message, Settlement, Target
-from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Remote, Scope
-from mtad.model.route import Place, Route
-from mtad.outbound import bounce
-from mtad.outbound.bounce import Terms
-from mtad.outbound.settlement import MISSING, Schedule, hold, return_to_sender, settle
-from tests.unit.directory_values import ACME, PENDING, at
+from mtad.model.job import Disposal, Job, Settlement, Target
+from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
+from mtad.outbound.settlement import HANDED_ON, MISSING, UNASKED, Schedule, hold, return_to_sender, settle
+from tests.unit.directory_values import at
 
 SCHEDULE = Schedule(retry_delay_seconds=300.0, max_retry_delay_seconds=14400.0, max_retries=30)
 LATER = Deferred("disk full", Scope.HOST, "4.3.1")
 
 
-def job(*attempts: int, expires_at: float = 432_000.0, reverse_path: Address | None = None) -> Job:
+def job(*attempts: int, notify: str | None = None) -> Job:
     targets = tuple(
-        Target(Recipient(n, at(f"a{n}@acme.example"), at("b@acme.example"), "local:acme.example"), 1, tried, expires_at)
+        Target(
+            Recipient(n, at(f"a{n}@acme.example"), at("b@acme.example"), "local:acme.example", notify),
+            1,
+            tried,
+            432_000.0,
+        )
         for n, tried in enumerate(attempts)
     )
-    return Job(7, 10, "local:acme.example", reverse_path, 7, 100, 0.0, len(attempts), 1, targets)
+    return Job(7, 10, "local:acme.example", None, 7, 100, 0.0, len(attempts), 1, targets)
 
 
 class SettlementTest(SynchronousTestCase):
@@ -91,108 +91,16 @@ class SettlementTest(SynchronousTestCase):
         self.assertFalse(settlement.whole)
         self.assertTrue(settle(job(0, 0), [Delivered("x")] * 2, 0.0, SCHEDULE, 0.5).whole)
 
+    def test_the_story_says_why_nobody_is_told(self) -> None:
+        refused = Failed("no such user", Scope.RECIPIENT, "5.1.1")
+        for notify, why in ((None, None), ("FAILURE", None), ("NEVER", UNASKED), ("SUCCESS,DELAY", UNASKED)):
+            for outcome, now in ((refused, 0.0), (LATER, 432_000.0)):
+                (event,) = settle(job(0, notify=notify), [outcome], now, SCHEDULE, 0.5).events
+                self.assertEqual((event.kind, event.facts.get("unreported")), ("failed", why), notify)
+            (event,) = return_to_sender(job(0, 0, notify=notify), 1.0, "mtactl queue bounce").events
+            self.assertEqual(event.facts.get("unreported"), why)
 
-ANN = at("ann@far.example")
-TERMS = Terms(id=99, organisation=1, hostname="mx.test", now=50.0, expires_at=450.0)
-NO = Failed("mx.far.example: 550 5.1.1 no", Scope.RECIPIENT, "5.1.1", Remote("mx.far.example", "192.0.2.1:25"))
-CONTENT = b"Subject: x\r\nMessage-ID: <1@far.example>\r\n\r\nbody\r\n"
-
-
-class BounceTest(SynchronousTestCase):
-    def settled(self, *results: Outcome, sender: Address | None = ANN, attempts: int = 0) -> tuple[Job, Settlement]:
-        told = job(*[attempts] * len(results), reverse_path=sender)
-        return told, settle(told, results, 50.0, SCHEDULE, 0.5)
-
-    def report(
-        self, *results: Outcome, route: Route | None = None, attempts: int = 0
-    ) -> tuple[Settlement, Message, str]:
-        settlement = bounce.report(
-            *self.settled(*results, attempts=attempts), CONTENT, route or Route(ANN, None, "none"), TERMS
-        )
-        (acceptance,) = settlement.reports
-        (message,) = acceptance.messages
-        self.assertEqual((acceptance.content_id, message.content_id, message.size), (99, 99, len(acceptance.content)))
-        return settlement, message, acceptance.content.decode()
-
-    def test_a_sender_is_told_of_what_failed(self) -> None:
-        self.assertTrue(bounce.is_due(*self.settled(Delivered("x"), NO)))
-        self.assertTrue(bounce.is_due(*self.settled(LATER, attempts=30)))
-        self.assertFalse(bounce.is_due(*self.settled(Delivered("x"), LATER)))
-
-    def test_nobody_is_told_of_a_report_or_of_what_is_held(self) -> None:
-        self.assertFalse(bounce.is_due(*self.settled(NO, sender=None)))
-        told = job(0, reverse_path=ANN)
-        self.assertFalse(bounce.is_due(told, hold(told, MISSING, 1.0)))
-
-    def test_one_report_names_all_that_failed_and_nobody_else(self) -> None:
-        _, message, text = self.report(NO, Delivered("x"), LATER, NO)
-        self.assertEqual(text.count("Final-Recipient"), 2)
-        for n, named in enumerate((True, False, False, True)):
-            self.assertEqual(f"Final-Recipient: rfc822; a{n}@acme.example" in text, named)
-        self.assertNotIn("b@acme.example", text, "where an alias leads is nobody's business")
-        self.assertIn("Remote-MTA: dns; mx.far.example", text)
-        self.assertIn("Subject: x", text)
-        self.assertNotIn("body", text)
-        self.assertEqual((message.reverse_path, message.organisation, message.expires_at), (None, 1, 450.0))
-
-    def test_what_ran_out_is_of_class_four(self) -> None:
-        _, _, text = self.report(LATER, attempts=30)
-        self.assertIn("Status: 4.4.7", text)
-        self.assertIn("disk full", text)
-
-    def test_a_sender_hears_no_more_than_concerns_them(self) -> None:
-        said = Failed("550 no (in reply to RCPT)", Scope.RECIPIENT, "5.1.1", told="550 no")
-        late = Deferred("DNS: MX a.test: timeout (127.0.0.1:35353: no)", Scope.HOST, "4.4.3", told="DNS: timeout")
-        _, _, text = self.report(said, late, attempts=30)
-        self.assertIn("Diagnostic-Code: smtp; 550 no\r\n", text)
-        self.assertIn("Diagnostic-Code: X-mtad; DNS: timeout\r\n", text)
-        self.assertNotIn("in reply to", text)
-        self.assertNotIn("127.0.0.1", text)
-        self.assertEqual(text.count("Last-Attempt-Date"), 2)
-
-    def test_what_is_final_is_of_class_five_whatever_the_remote_called_it(self) -> None:
-        _, _, text = self.report(Failed("550 4.2.2 odd", Scope.RECIPIENT, "4.2.2"))
-        self.assertIn("Status: 5.2.2", text)
-
-    def test_the_stories_name_each_other(self) -> None:
-        settlement, message, _ = self.report(NO, Delivered("x"))
-        self.assertEqual([each.facts.get("report") for each in settlement.events], [print_id(99), None])
-        self.assertEqual([each.kind for each in message.events], ["reporting", "routed"])
-        self.assertEqual(message.events[0].facts["about"], print_id(7))
-        self.assertIn("ann@far.example", message.keys)
-
-    def test_where_it_goes(self) -> None:
-        elsewhere = ("ann@far.example", "mx:far.example")
-        ways = {
-            Route(ANN, None, "none"): [elsewhere],
-            Route(ANN, PENDING, "none"): [elsewhere],
-            Route(ANN, ACME, "none"): [("ann@far.example", "local:acme.example")],
-            Route(
-                ANN,
-                ACME,
-                "alias",
-                (Place(at("c@acme.example"), "local:acme.example"), Place(at("d@x.example"), "mx:x")),
-            ): [
-                ("c@acme.example", "local:acme.example"),
-                ("d@x.example", "mx:x"),
-            ],
-        }
-        for route, places in ways.items():
-            _, message, _ = self.report(NO, route=route)
-            self.assertEqual([(str(to.address), to.destination) for to in message.recipients], places)
-            self.assertEqual({to.original for to in message.recipients}, {ANN})
-
-    def test_what_somebody_returned_says_so(self) -> None:
-        told = job(0, 0, reverse_path=ANN)
-        settlement = return_to_sender(told, 50.0, "mtactl queue bounce")
-        self.assertTrue(settlement.whole)
-        reported = bounce.report(told, settlement, b"", Route(ANN, None, "none"), TERMS)
-        text = reported.reports[0].content.decode()
-        self.assertIn("somebody who looks after this server returned it", text)
-        self.assertEqual(text.count("Status: 5.0.0"), 2)
-        self.assertNotIn("Last-Attempt-Date", text)
-        self.assertNotIn("rfc822-headers", text)
-        (event,) = reported.events
-        self.assertEqual(
-            (event.kind, event.facts["by"], event.facts["report"]), ("failed", "mtactl queue bounce", print_id(99))
-        )
+    def test_the_story_says_who_tells_of_a_success(self) -> None:
+        for notify, dsn, why in (("SUCCESS", True, HANDED_ON), ("SUCCESS", False, None), (None, True, None)):
+            (event,) = settle(job(0, notify=notify), [Delivered("250 ok", dsn=dsn)], 0.0, SCHEDULE, 0.5).events
+            self.assertEqual(event.facts.get("unreported"), why)

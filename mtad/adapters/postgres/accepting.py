@@ -205,6 +205,9 @@ def _message(message: Message) -> tuple[object, ...]:
         message.copies,
         message.size,
         message.received_at,
+        message.parameters.smtputf8,
+        message.parameters.ret,
+        message.parameters.envid,
     )
 
 
@@ -217,6 +220,9 @@ def _rows(message: Message) -> list[tuple[object, ...]]:
             recipient.address.plain,
             None if recipient.original == recipient.address else recipient.original.plain,
             message.expires_at,
+            recipient.notify,
+            recipient.orcpt,
+            recipient.expanded,
         )
         for recipient in message.recipients
     ]

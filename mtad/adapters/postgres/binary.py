@@ -57,6 +57,7 @@ def _timestamp(at: float) -> bytes:
     return _INT8.pack(8, round((at - _SECONDS_TO_2000) * _MICRO))
 
 
+BOOL = Type("bool", 16, (_LENGTH.pack(1) + b"\0", _LENGTH.pack(1) + b"\1").__getitem__)
 INT2 = Type("int2", 21, partial(_INT2.pack, 2))
 INT4 = Type("int4", 23, partial(_INT4.pack, 4))
 INT8 = Type("int8", 20, partial(_INT8.pack, 8))

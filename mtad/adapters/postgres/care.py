@@ -19,8 +19,8 @@ _SLICE = 10_000
 _WAITING = """
 with found as (select m.* from messages m where {which})
 select m.id, m.organisation, m.reverse_path, m.size, extract(epoch from m.received_at)::float8,
-    q.n, q.destination, q.recipient, q.original, q.status, q.attempts, extract(epoch from q.due)::float8,
-    extract(epoch from q.expires_at)::float8, coalesce(q.owner, 0)
+    q.n, q.destination, q.recipient, q.original, q.notify, q.orcpt, q.expanded, q.status, q.attempts,
+    extract(epoch from q.due)::float8, extract(epoch from q.expires_at)::float8, coalesce(q.owner, 0)
 from found m join message_queue q on q.message = m.id
 order by m.id, q.n
 """
@@ -166,8 +166,9 @@ def _waiting(head: tuple[Any, ...], group: list[tuple[Any, ...]]) -> Waiting:
 
 
 def _state(
-    n: int, destination: str, address: str, original: str | None, status: str, attempts: int, due: float,
-    expires_at: float, owner: int,
+    n: int, destination: str, address: str, original: str | None, notify: str | None, orcpt: str | None,
+    expanded: bool, status: str, attempts: int, due: float, expires_at: float, owner: int,
 ) -> RowState:  # fmt: skip
-    recipient = Recipient(n, from_plain(address if original is None else original), from_plain(address), destination)
+    accepted = from_plain(address if original is None else original)
+    recipient = Recipient(n, accepted, from_plain(address), destination, notify, orcpt, expanded)
     return RowState(recipient, Status(status), attempts, due, expires_at, owner)

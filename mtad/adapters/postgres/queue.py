@@ -39,7 +39,7 @@ from mtad.adapters.postgres.statements import CLAIM, KEPT_ROWS, LANES, OWNED, RE
 from mtad.adapters.postgres.writer import Writer
 from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import from_plain
-from mtad.model.envelope import Recipient
+from mtad.model.envelope import Parameters, Recipient
 from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, Settlement, Status, Target, Waiting
 
@@ -208,7 +208,8 @@ class PostgresQueue:
 
 _CLAIMED = (
     read_bool, read_int, read_int, read_text, read_optional_text, read_int, read_int, read_time, read_int, read_int,
-    read_int, read_text, read_optional_text, read_int, read_int, read_time,
+    read_bool, read_optional_text, read_optional_text, read_int, read_text, read_optional_text, read_optional_text,
+    read_optional_text, read_bool, read_int, read_int, read_time, read_bool,
 )  # fmt: skip
 
 
@@ -222,11 +223,11 @@ def _taken(result: PGresult, owner: int) -> list[tuple[Any, ...]]:
 
 def _jobs(claimed: Iterable[tuple[Any, ...]]) -> list[Job]:
     """Return rows of CLAIM as jobs: one a message and lane."""
-    return [_job(head, list(group)) for head, group in groupby(claimed, key=lambda row: row[1:10])]
+    return [_job(head, list(group)) for head, group in groupby(claimed, key=lambda row: row[1:13])]
 
 
 def _job(head: tuple[Any, ...], group: list[tuple[Any, ...]]) -> Job:
-    message, organisation, destination, reverse_path, content_id, size, received_at, total, copies = head
+    message, organisation, destination, reverse_path, content_id, size, received_at, total, copies, *asked = head
     return Job(
         message=message,
         organisation=organisation,
@@ -237,12 +238,15 @@ def _job(head: tuple[Any, ...], group: list[tuple[Any, ...]]) -> Job:
         received_at=received_at,
         total=total,
         copies=copies,
-        targets=tuple(_target(destination, *row[10:]) for row in group),
+        targets=tuple(_target(destination, *row[13:]) for row in group),
+        parameters=Parameters(*asked),
     )
 
 
 def _target(
-    destination: str, n: int, address: str, original: str | None, claim: int, attempts: int, expires_at: float
-) -> Target:
-    recipient = Recipient(n, from_plain(address if original is None else original), from_plain(address), destination)
-    return Target(recipient, claim, attempts, expires_at)
+    destination: str, n: int, address: str, original: str | None, notify: str | None, orcpt: str | None,
+    expanded: bool, claim: int, attempts: int, expires_at: float, noticed: bool,
+) -> Target:  # fmt: skip
+    accepted = from_plain(address if original is None else original)
+    recipient = Recipient(n, accepted, from_plain(address), destination, notify, orcpt, expanded)
+    return Target(recipient, claim, attempts, expires_at, noticed)

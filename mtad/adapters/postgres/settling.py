@@ -55,7 +55,7 @@ class Settling(Item):
         self.subjects = SUBJECTS.encode(subjects)
         self.subject_count = len(subjects)
         # They never wait by themselves; this is only their form.
-        self.reports = [Accepting(report, owner) for settlement in settlements for report in settlement.reports]
+        self.reports = [Accepting(told.report, owner) for settlement in settlements for told in settlement.reports]
         octets = ROW_OCTETS * (len(settlements) + len(rows)) + sum(report.octets for report in self.reports)
         super().__init__(owner, len(settlements), octets)
         self.messages = [settlement.message for settlement in settlements]
@@ -146,13 +146,13 @@ def _results(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[objec
 def _disposals(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
     for number, settlement in numbered:
         for result in settlement.results:
-            yield number, settlement.message, result.n, result.claim, result.disposal.value, result.due
+            disposal = result.disposal.value
+            yield number, settlement.message, result.n, result.claim, disposal, result.due, result.noticed
 
 
 def _subjects(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:
     for number, settlement in numbered:
-        for report in settlement.reports:
-            for message in report.messages:
-                for result in settlement.results:
-                    if result.undelivered:
-                        yield number, result.n, message.id
+        for told in settlement.reports:
+            for message in told.report.messages:
+                for n in told.rows:
+                    yield number, n, message.id

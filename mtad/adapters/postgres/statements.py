@@ -10,7 +10,7 @@ The tables have no foreign keys; these statements keep them together:
   one comes second and sees that nothing is left.
 """
 
-from mtad.adapters.postgres.binary import BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records, bounded
+from mtad.adapters.postgres.binary import BOOL, BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records, bounded
 from mtad.adapters.postgres.libpq import Statement
 from mtad.model.job import DESTINATION_OCTETS
 
@@ -41,11 +41,11 @@ def _statement(name: str, sql: str, first: int = 2, shared: str = "", **relation
 
 MESSAGES = Records(
     id=INT8, organisation=INT8, direction=TEXT, reverse_path=TEXT, recipients=INT2, content_id=INT8, copies=INT2,
-    size=INT4, received_at=TIMESTAMP,
+    size=INT4, received_at=TIMESTAMP, smtputf8=BOOL, ret=TEXT, envid=TEXT,
 )  # fmt: skip
 ROWS = Records(
     message=INT8, n=INT2, destination=bounded(TEXT, DESTINATION_OCTETS), recipient=TEXT, original=TEXT,
-    expires_at=TIMESTAMP,
+    expires_at=TIMESTAMP, notify=TEXT, orcpt=TEXT, expanded=BOOL,
 )  # fmt: skip
 EVENTS = Records(message=INT8, kinds=TEXT, events=BYTEA)
 KEYS = Records(message=INT8, key=INT8)
@@ -58,15 +58,15 @@ CHUNKS = Records(content_id=INT8, n=INT4, chunk=BYTEA)
 _INSERTING = """
     inserted as (
         insert into messages (id, organisation, direction, reverse_path, recipients, content_id, copies, size,
-            received_at)
+            received_at, smtputf8, ret, envid)
         select m.* from {{m}} where {condition}
         on conflict do nothing
         returning id, organisation, content_id, received_at
     ), queued as (
         insert into message_queue (message, n, organisation, destination, recipient, original, status, claim, due,
-            expires_at, owner)
+            expires_at, owner, notify, orcpt, expanded)
         select r.message, r.n, i.organisation, r.destination, r.recipient, r.original, {status}, {claim},
-            i.received_at, r.expires_at, {owner}
+            i.received_at, r.expires_at, {owner}, r.notify, r.orcpt, r.expanded
         from {{r}} join inserted i on i.id = r.message
     ), told as (
         insert into message_events (at, message, organisation, kinds, events)
@@ -144,7 +144,7 @@ FORGET = _statement(
 SETTLEMENTS = Records(s=INT8, message=INT8, organisation=INT8, at=TIMESTAMP, kinds=TEXT, events=BYTEA)
 RESULTS = Records(s=INT8, message=INT8, n=INT2, claim=INT4)
 # `disposal` is a value of Disposal; `due` counts for 'again' and 'untried'.
-DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP)
+DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP, noticed=BOOL)
 # The rows a report tells of.
 SUBJECTS = Records(s=INT8, n=INT2, report=INT8)
 
@@ -189,7 +189,7 @@ LOCK_MESSAGES = Statement(
 
 # $1 owner, SETTLEMENTS, DISPOSALS, SUBJECTS, then the reports as in ACCEPT. What is settled is known as settled by its
 # raised claim: repeating does nothing. What was held meanwhile stays held, unless it is gone. A report is queued, and
-# nobody's yet, when one of the rows it tells of went just now.
+# nobody's yet, when one of the rows it tells of was settled just now.
 SETTLE_SOME = _statement(
     "settle_some",
     """
@@ -206,16 +206,17 @@ SETTLE_SOME = _statement(
             owner = null,
             status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
             attempts = least(q.attempts + (d.disposal <> 'untried')::int, 32767),
-            due = case when d.disposal in ('again', 'untried') then d.due else q.due end
+            due = case when d.disposal in ('again', 'untried') then d.due else q.due end,
+            noticed = q.noticed or d.noticed
         from d
         where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
-        returning d.s
+        returning d.s, d.n
     ), settled as (
-        select s from gone union all select s from kept
+        select s, n from gone union all select s, n from kept
     ),
     {noted},
     reports as (
-        select u.report from {u} join gone on gone.s = u.s and gone.n = u.n
+        select u.report from {u} join settled on settled.s = u.s and settled.n = u.n
     ),
     {shared}
     select exists (select from me)
@@ -255,7 +256,8 @@ LANES = Records(organisation=INT8, destination=TEXT)
 # Rows `taken` with their messages. Without any there still is a row, to say whether the node stands.
 _TAKEN = """
     select me.stands, m.id, m.organisation, q.destination, m.reverse_path, m.content_id, m.size, m.received_at,
-        m.recipients, m.copies, q.n, q.recipient, q.original, q.claim, q.attempts, q.expires_at
+        m.recipients, m.copies, m.smtputf8, m.ret, m.envid, q.n, q.recipient, q.original, q.notify, q.orcpt,
+        q.expanded, q.claim, q.attempts, q.expires_at, q.noticed
     from (select exists (select from me) as stands) me
     left join (taken q join messages m on m.id = q.message) on true
     order by m.id, q.destination, q.n
