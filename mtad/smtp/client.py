@@ -341,9 +341,14 @@ class ClientConversation:
 
 
 def _offered(reply: PeerReply) -> dict[str, str]:
-    """Return the keywords behind the first line of a hello's reply (RFC 5321 §4.1.1.1)."""
-    extensions = {}
+    """Return the keywords behind the first line of a hello's reply (RFC 5321 §4.1.1.1); what is none does no harm.
+
+    Servers of old write `AUTH=LOGIN` where RFC 4954 has a space.
+    """
+    extensions: dict[str, str] = {}
     for line in reply.lines[1:]:
-        keyword, _, parameters = line.decode("ascii", "replace").strip().partition(" ")
-        extensions[keyword.upper()] = parameters
+        keyword, parameters = (*line.decode("ascii", "replace").split(None, 1), "", "")[:2]
+        keyword, _, more = keyword.upper().partition("=")
+        if keyword and (not more or keyword not in extensions):
+            extensions[keyword] = f"{more} {parameters}".strip()
     return extensions

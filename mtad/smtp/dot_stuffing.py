@@ -1,18 +1,12 @@
 """Content on its way out: dots doubled in bulk, block by block, and the line that ends it (RFC 5321 §4.5.2).
 
 Whoever sends must not make the next server see an end where there is none, so content with a CR or LF that stands alone
-is not to be sent at all (RFC 5321 §2.3.8): `has_bare_newline` tells. Lines are never looped over in Python.
+is not to be sent at all (RFC 5321 §2.3.8): `mtad.smtp.survey` tells. Lines are never looped over in Python.
 """
 
 from collections.abc import Iterator
 
 DOT = b".\r\n"
-
-
-def has_bare_newline(content: bytes) -> bool:
-    """Return whether a CR or LF stands alone in it."""
-    ends = content.count(b"\r\n")
-    return content.count(b"\n") != ends or content.count(b"\r") != ends
 
 
 def blocks(content: bytes, block_octets: int) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from mtad.smtp.client import (
     SendContent,
 )
 from mtad.smtp.data import DataDecoder
-from mtad.smtp.dot_stuffing import DOT, blocks, has_bare_newline
+from mtad.smtp.dot_stuffing import DOT, blocks
 from mtad.smtp.reply_reader import MAX_LINES, MAX_OCTETS, BadReply, PeerReply, ReplyReader
 from mtad.smtp.transaction import Transaction, sayable
 from tests.unit.recipients import to
@@ -144,12 +144,6 @@ class DotStuffingTest(SynchronousTestCase):
         decoder = DataDecoder(1000)
         self.assertEqual(decoder.feed(self.stuffed(content, size) + DOT), content)
         self.assertTrue(decoder.finished)
-
-    def test_newlines_that_stand_alone_are_seen(self) -> None:
-        for content in (b"a\nb\r\n", b"a\rb\r\n", b"\n.\n", b"\r\n\r", b"\n\r\n", b"\r\r\n"):
-            self.assertTrue(has_bare_newline(content), content)
-        for content in (b"", b"a", b"a\r\n", b"\r\n\r\n.\r\n"):
-            self.assertFalse(has_bare_newline(content), content)
 
 
 class ConversationCase(SynchronousTestCase):
