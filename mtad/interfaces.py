@@ -194,7 +194,13 @@ class IResolver(Interface):
     """The DNS."""
 
     async def resolve(question: Question) -> Answer:
-        """Return what the DNS says, or that it did not; never raises for anything a server does or fails to do."""
+        """Return what the DNS says, or that it did not; never raises for anything a server does or fails to do.
+
+        When no server knows, what was known at most an hour ago is still returned (RFC 8767).
+        """
+
+    def known(question: Question) -> Answer | None:
+        """Return at once what would be answered without asking anybody; None when somebody would be asked."""
 
 
 class INetwork(Interface):

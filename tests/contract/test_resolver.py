@@ -15,7 +15,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.resolver.cache import MAX_NEGATIVE_TTL_SECONDS, MAX_TTL_SECONDS
+from mtad.adapters.resolver.cache import (
+    MAX_NEGATIVE_TTL_SECONDS,
+    MAX_TTL_SECONDS,
+    STALE_SECONDS,
+    STALE_TTL_SECONDS,
+)
 from mtad.adapters.resolver.carriage import MAX_STRANGERS
 from mtad.adapters.resolver.codec import MAX_CNAMES, UDP_OCTETS
 from mtad.adapters.resolver.stub import SILENT_SERVER_LAST_SECONDS, Servers, StubResolver
@@ -480,6 +485,34 @@ class RememberedTest(StubResolverCase):
         await self.ask()
         await self.ask()
         self.assertEqual(len(self.server.heard), 4)
+
+    async def test_what_was_known_lately_is_better_than_trouble(self) -> None:
+        self.server.ttl = 100
+        await self.ask()
+        self.trouble["host.example"] = Status.SERVFAIL
+        self.clock.advance(100)
+        self.assertIsNone(self.resolver.known(Question("host.example", Kind.A)))
+        for _ in range(2):
+            stale = await self.ask()
+            self.assertEqual((stale.names, stale.ttl_seconds), (("192.0.2.1",), STALE_TTL_SECONDS))
+        self.assertEqual(len(self.server.heard), 2)
+        self.clock.advance(STALE_SECONDS - STALE_TTL_SECONDS)
+        self.assertEqual((await self.ask()).status, Status.FOUND)
+        self.clock.advance(STALE_TTL_SECONDS)
+        self.assertEqual((await self.ask()).status, Status.SERVFAIL)
+
+    async def test_what_is_bogus_is_not_hidden_by_what_was_known(self) -> None:
+        self.server.ttl = 100
+        await self.ask()
+        self.trouble["host.example"] = Status.BOGUS
+        self.clock.advance(100)
+        self.assertEqual((await self.ask()).status, Status.BOGUS)
+
+    async def test_what_is_known_is_said_at_once(self) -> None:
+        question = Question("host.example", Kind.A)
+        self.assertIsNone(self.resolver.known(question))
+        answer = await self.resolver.resolve(question)
+        self.assertEqual(self.resolver.known(question), answer)
 
     async def test_equal_questions_share_one_query(self) -> None:
         self.server.ttl = 0

@@ -65,7 +65,7 @@ class StubResolver:
 
     async def resolve(self, question: Question) -> Answer:
         """Return what is known, or ask; who stops waiting leaves the question to the others."""
-        known = self._cache.get(question, self._clock.seconds())
+        known = self.known(question)
         if known is not None:
             return known
         if self._stopped:
@@ -79,6 +79,10 @@ class StubResolver:
             task.addErrback(self._failed, question).addCallback(self._answered)
         return await waiter
 
+    def known(self, question: Question) -> Answer | None:
+        """Return what is remembered and still good."""
+        return self._cache.get(question, self._clock.seconds())
+
     async def stop(self) -> None:
         """Answer nothing more from the servers; whoever waits is told so."""
         self._stopped = True
@@ -90,12 +94,19 @@ class StubResolver:
             await ended
 
     def _answered(self, answer: Answer) -> Answer:
-        answer = self._cache.put(answer, self._clock.seconds())
+        answer = self._remembered(answer)
         self._tasks.pop(answer.question, None)
         for waiter in self._waiting.pop(answer.question):
             if not waiter.called:
                 waiter.callback(answer)
         return answer
+
+    def _remembered(self, answer: Answer) -> Answer:
+        """Keep an answer; in place of trouble return what was known until lately. What is bogus is no such trouble."""
+        now = self._clock.seconds()
+        if answer.temporary and answer.status is not Status.BOGUS and not self._stopped:
+            return self._cache.stale(answer.question, now) or answer
+        return self._cache.put(answer, now)
 
     def _failed(self, failure: Failure, question: Question) -> Answer:
         """Make an answer of what should not have happened; of an end that `stop` wanted, too."""
