@@ -24,13 +24,15 @@ class Remote:
     """The server of an attempt: what it is called, the address it was dialled at, and what the attempt was told over.
 
     `tls` is the protocol, such as TLSv1.3, or CLEAR; None when there was no connection. `earlier` tells of servers of
-    the same destination that were tried in vain before, each in a line for people.
+    the same destination that were tried in vain before, each in a line for people. What a `store` takes, a server that
+    speaks LMTP, is delivered (RFC 2033 §2); what another takes goes on from there.
     """
 
     host: str
     address: str
     tls: str | None = None
     earlier: tuple[str, ...] = ()
+    store: bool = False
 
 
 CLEAR = "clear"

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from mtad.interfaces import IJournal, INetwork, ITlsContexts
 from mtad.model.envelope import Recipient
 from mtad.model.errors import InvalidInput, Unavailable
-from mtad.model.next_hop import NextHop, TlsLevel
+from mtad.model.next_hop import Dialect, NextHop, TlsLevel
 from mtad.model.outcome import Deferred, Delivered, Outcome, Remote, Scope
 from mtad.model.text import shown
 from mtad.outbound.errand import Errand, Mail, surveyed
@@ -208,4 +208,4 @@ def _is_of_the_host(outcome: Outcome | None) -> bool:
 
 def _remote(hop: NextHop, session: ClientSession) -> Remote:
     """Return whom the session is with; a name that was dialled has become an address."""
-    return Remote(hop.host, session.peer or hop.address, session.tls)
+    return Remote(hop.host, session.peer or hop.address, session.tls, store=hop.dialect is Dialect.LMTP)

@@ -1,11 +1,11 @@
 """Of what a sender is to be told, by what they asked for (RFC 3461 §5.2, §4.1; pure).
 
-    it is in a mailbox here, or at a mail store that tells of it       delivered, when SUCCESS was asked for
-    a server elsewhere took it that does not offer DSN                 relayed, when SUCCESS was asked for
-    a server took it that offers DSN                                   nothing: the duty is that server's now
-    an alias led to several, and the first of them was tried           expanded, when SUCCESS was asked for
-    it comes again, and is late                                        delayed, unless it was not asked for; once
-    it is given up, or refused for good                                failed, unless it was not asked for
+    it is in a mailbox, here or in a mail store that speaks LMTP     delivered, when SUCCESS was asked for
+    another server took it                                           relayed, when SUCCESS was asked for
+    a server or a mail store took it that offers DSN                 nothing: the duty is its own now
+    an alias led to several, and the first of them was tried         expanded, when SUCCESS was asked for
+    it comes again, and is late                                      delayed, unless it was not asked for; once
+    it is given up, or refused for good                              failed, unless it was not asked for
 
 Where there is no reverse-path there is nobody to tell. Writing the reports is `mtad.outbound.bounce`'s work.
 """
@@ -54,12 +54,11 @@ def _became(job: Job, target: Target, result: Result, now: float, delay_notice_s
     if result.undelivered:
         return Action.FAILED
     if isinstance(result.outcome, Delivered):
-        return None if result.outcome.dsn else _took_over(job, result.outcome)
+        return None if result.outcome.dsn else _taken(result.outcome)
     late = delay_notice.is_due(job.received_at, now, delay_notice_seconds, target.noticed)
     return Action.DELAYED if late and result.disposal is not Disposal.HELD else None
 
 
-def _took_over(job: Job, outcome: Delivered) -> Action:
-    """Return whether it was delivered, or handed on to a server that may yet fail with it."""
-    elsewhere = outcome.remote is not None and job.destination.startswith("mx:")
-    return Action.RELAYED if elsewhere else Action.DELIVERED
+def _taken(outcome: Delivered) -> Action:
+    """Return whether it was delivered, or handed on to a server that may yet fail with it (RFC 3461 §5.2.2)."""
+    return Action.DELIVERED if outcome.remote is None or outcome.remote.store else Action.RELAYED

@@ -96,7 +96,12 @@ class DutyTest(SynchronousTestCase):
             for notify in (None, "SUCCESS,FAILURE,DELAY"):
                 self.assertEqual(self.told(outcome, 5 * HOUR, notify=notify, expanded=True, sender=None), [])
 
-    def test_what_was_hosted_elsewhere_and_is_here_now_is_delivered(self) -> None:
+    def test_what_a_mail_store_takes_by_lmtp_is_delivered_and_by_smtp_relayed(self) -> None:
+        by_lmtp, by_smtp = (
+            Delivered("250 ok", remote=Remote("store", "/run/lmtp", store=store)) for store in (True, False)
+        )
+        self.assertEqual(self.told(by_lmtp, notify="SUCCESS"), ["delivered"])
+        self.assertEqual(self.told(by_smtp, notify="SUCCESS"), ["relayed"])
         self.assertEqual(self.told(STORED, notify="SUCCESS", destination=MX), ["delivered"])
 
     def test_a_delay_is_told_late_once_and_only_of_what_comes_again(self) -> None:

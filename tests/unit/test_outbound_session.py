@@ -33,7 +33,7 @@ from tests.unit.recipients import to
 ADDR = "127.0.0.1:24"
 STORE = NextHop(host=ADDR, address=ADDR, dialect=Dialect.LMTP)
 SMTP = NextHop(host="mx.remote.example", address=ADDR, tls=TlsLevel.MAY)
-HERE = Remote(ADDR, ADDR, CLEAR)
+HERE = Remote(ADDR, ADDR, CLEAR, store=True)
 ANN = Address("ann", "outside.example")
 ALICE = Address("alice", "acme.example")
 BOB = Address("bob", "acme.example")
@@ -183,7 +183,7 @@ class DeliverTest(LmtpCase):
         store = NextHop(host="/run/lmtp", address="/run/lmtp", dialect=Dialect.LMTP)
         delivery = Pending.fromCoroutine(self.client.deliver(store, Mail(None, SMALL), to(ALICE)))
         self.turn()
-        here = Remote("/run/lmtp", "/run/lmtp", CLEAR)
+        here = Remote("/run/lmtp", "/run/lmtp", CLEAR, store=True)
         self.assertEqual(self.successResultOf(delivery), [Delivered("250 2.0.0 OK", remote=here)])
         self.assertIn(b"MAIL FROM:<>", server.lines)
 
