@@ -32,7 +32,7 @@ from mtad.smtp.server import Conversation
 class Terms:
     """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
 
-    `login` says how a peer at an address may log in.
+    `login` says how a peer at an address may log in; `implicit_tls` that sessions begin with TLS (RFC 8314 §3.3).
     """
 
     port: str
@@ -42,6 +42,8 @@ class Terms:
     journal: IJournal
     tls: ITlsContexts
     login: Callable[[str], Login | None] = lambda host: None
+    implicit_tls: bool = False
+    greet_pause_seconds: float = 0.0
 
 
 class Dialogue:
@@ -56,8 +58,14 @@ class Dialogue:
         self._portal = portal
         self._conversation = conversation
         self._tls_name = tls_name
+        self._in_transaction = False
         self._session: InboundSession | None = None
         self._claim: Claim | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether MAIL was accepted, and what it began is not over."""
+        return self._in_transaction
 
     async def respond(self, event: Event) -> Reply:
         """Return the reply to an event that owes one; raises what its ports raise."""
@@ -95,6 +103,7 @@ class Dialogue:
 
     def begin_anew(self) -> None:
         """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
+        self._in_transaction = False
         self._session = None
         self.peer = replace(self.peer, authenticated=False)
 
@@ -110,7 +119,9 @@ class Dialogue:
                 await self._log_in(Stranger(self.peer.host))
             except UnauthorizedLogin:
                 return replies.LOGIN_FIRST
-        return _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
+        reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
+        self._in_transaction = reply.positive
+        return reply
 
     async def _authenticate(self, event: Authenticate) -> Reply:
         reply, result, reason = replies.LOGGED_IN, "accepted", ""
@@ -144,6 +155,7 @@ class Dialogue:
         assert self.incoming is not None
         content = self.incoming.take()
         self.incoming = None
+        self._in_transaction = False
         if problem is not None:
             self._avatar.refused(problem)
             return problem
@@ -156,6 +168,7 @@ class Dialogue:
         return self._session
 
     def _forget(self) -> None:
+        self._in_transaction = False
         if self._session is not None:
             self._session.reset()
 

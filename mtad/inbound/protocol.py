@@ -12,13 +12,22 @@ from typing import cast
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, ISystemHandle, ITLSTransport
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IPushProducer,
+    ISystemHandle,
+    ITLSTransport,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mtad.inbound.dialogue import Dialogue, Terms
+from mtad.inbound.opening import EARLY_TALKER, Opening
+from mtad.inbound.proxied import NO_REPLY
 from mtad.model import replies
 from mtad.model.envelope import Peer
 from mtad.model.errors import Unavailable
@@ -31,6 +40,9 @@ EVENTS_A_TURN = 100
 MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
 CLOSE_SECONDS = 30.0
+MAX_AGE_SECONDS = 3600.0
+# How much longer a session may be there whose transaction does not end.
+LAST_TRANSACTION_SECONDS = 600.0
 # What the conversation refuses by itself; anything else is the peer's bad grammar.
 _REASONS = {
     replies.TOO_LARGE: "too-large",
@@ -46,9 +58,13 @@ class ISessionTransport(ITLSTransport, IConsumer, IPushProducer, ISystemHandle):
 
 @implementer(IPushProducer)
 class SmtpProtocol(ESMTP):
-    """One session. `terms` and `factory` are set by the factory before the connection is made."""
+    """One session. `terms`, `source` and `factory` are set by the factory before the connection is made.
+
+    `source` is whom the connection is from, which the transport does not know of a connection through a proxy.
+    """
 
     terms: Terms
+    source: IAddress | None
     transport: ISessionTransport
 
     def callLater(self, period: float, func: Callable[[], None]) -> IDelayedCall:
@@ -56,11 +72,10 @@ class SmtpProtocol(ESMTP):
         return self.terms.clock.callLater(period, func)
 
     def connectionMade(self) -> None:
-        """Greet."""
+        """Begin TLS where that comes first, and greet."""
         terms = self.terms
         self._context = terms.tls.server()
-        address = self.transport.getPeer()
-        peer = Peer(getattr(address, "host", "unix"), getattr(address, "port", 0))
+        peer = Peer(host_of(self.source), getattr(self.source, "port", 0))
         self._conversation = Conversation(
             hostname=terms.hostname,
             max_message_size=terms.max_message_size,
@@ -76,28 +91,37 @@ class SmtpProtocol(ESMTP):
             tls_name=self._tls_name,
         )
         self._since = terms.clock.seconds()
+        self._opening = Opening()
+        self._greeting: IDelayedCall | None = None
         self._output: list[bytes] = []
         self._turning = False
         self._turn_to_come: IDelayedCall | None = None
         self._waiting = False
         self._closing = False
-        self._stopping = False
+        self._old = False
+        self._farewell: Reply | None = None
         self._unread = False
         self._paused = False
         self._abort: IDelayedCall | None = None
+        self._aging = terms.clock.callLater(MAX_AGE_SECONDS, self._grow_old)
         terms.journal.record("smtp.connected", peer=peer.host, port=terms.port)
         self.factory.came(self)
         self.transport.setTcpNoDelay(True)
+        if terms.implicit_tls:
+            self._start_tls()
         self.transport.registerProducer(self, True)
-        self.transport.write(self._conversation.greeting())
         self.setTimeout(self._conversation.timeout_seconds)
+        if terms.greet_pause_seconds:
+            self._greeting = terms.clock.callLater(terms.greet_pause_seconds, self._greet)
+        else:
+            self._greet()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the session, and a login that waits; a commit under way goes on, its answer is nobody's."""
         self._closing = True
         self.setTimeout(None)
         self._dialogue.leave()
-        for call in (self._abort, self._turn_to_come):
+        for call in (self._abort, self._turn_to_come, self._greeting, self._aging):
             if call is not None and call.active():
                 call.cancel()
         self.factory.went(self)
@@ -113,6 +137,10 @@ class SmtpProtocol(ESMTP):
         if self._closing:
             return
         self.resetTimeout()
+        problem = self._opening.problem(data, greeted=self._greeting is None)
+        if problem is not None:
+            self._turn_away(problem)
+            return
         incoming = self._dialogue.incoming
         if incoming is not None:
             incoming.arrived(len(data))
@@ -144,12 +172,40 @@ class SmtpProtocol(ESMTP):
 
     def stop(self) -> None:
         """Close with 421 once nothing is in hand: no reply owed, no message coming in."""
-        self._stopping = True
-        self._stop_if_idle()
+        self._leave(replies.SHUTTING_DOWN)
 
-    def _stop_if_idle(self) -> None:
-        if self._stopping and not self._waiting and self._dialogue.incoming is None:
-            self._last_words(replies.SHUTTING_DOWN)
+    def _greet(self) -> None:
+        self._greeting = None
+        self.transport.write(self._conversation.greeting())
+
+    def _turn_away(self, problem: str) -> None:
+        """End a session that began badly; whoever is not to send a PROXY header is told nothing."""
+        early = problem == EARLY_TALKER
+        reply = replies.EARLY_TALKER.text if early else NO_REPLY
+        self.terms.journal.record(
+            "smtp.rejected", stage="connect", reason=problem, reply=reply, peer=self._dialogue.peer.host
+        )
+        if early:
+            self._last_words(replies.EARLY_TALKER)
+        else:
+            self._close()
+
+    def _grow_old(self) -> None:
+        """Leave between two transactions; the one that is open may end, if it does so soon."""
+        self._old = True
+        self._aging = self.terms.clock.callLater(LAST_TRANSACTION_SECONDS, self._leave, replies.SESSION_TOO_OLD)
+        self._leave_if_idle()
+
+    def _leave(self, reply: Reply) -> None:
+        self._farewell = reply
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        farewell = self._farewell
+        if farewell is None and self._old and not self._dialogue.in_transaction:
+            farewell = replies.SESSION_TOO_OLD
+        if farewell is not None and not self._waiting and self._dialogue.incoming is None:
+            self._last_words(farewell)
 
     def _last_words(self, reply: Reply) -> None:
         if not self._closing:
@@ -182,8 +238,10 @@ class SmtpProtocol(ESMTP):
             self._turning = False
         if self._dialogue.incoming is not None and self._conversation.content_problem is not None:
             self._dialogue.incoming.drop()
-        self._flush()
-        self._stop_if_idle()
+        # While more commands wait here, their replies go out together (RFC 2920 §3.2).
+        if not (self._waiting and self._conversation.buffered_octets):
+            self._flush()
+        self._leave_if_idle()
         self._mind_pressure()
 
     def _turn_later(self) -> None:
@@ -269,3 +327,8 @@ class SmtpProtocol(ESMTP):
     def _tls_name(self) -> str:
         name = getattr(self.transport.getHandle(), "get_protocol_version_name", None)
         return str(name()) if name is not None else "TLS"
+
+
+def host_of(address: IAddress | None) -> str:
+    """Return the host of a peer; a socket of this machine has none."""
+    return getattr(address, "host", "unix")

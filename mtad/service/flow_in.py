@@ -1,19 +1,23 @@
 """What comes before the queue, from settings and ports: what receives and takes submissions, and what both share."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from twisted.cred.checkers import ICredentialsChecker
+
 from mtad.config import Settings
+from mtad.inbound.admission import Admission
 from mtad.inbound.authentication import NetworkChecker, PasswordChecker
 from mtad.inbound.dialogue import Terms
-from mtad.inbound.factory import ReceivingFactory, SubmissionFactory
+from mtad.inbound.factory import ReceivingFactory, SmtpFactory, SubmissionFactory
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.inbound.submission import SubmissionSession, signed_by
 from mtad.interfaces import Ports
-from mtad.model.tenant import Submitter
 from mtad.outbound.queue import QueueService
+from mtad.policy.connection import Limits
 from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
 from mtad.smtp.sasl import Login
 
@@ -38,29 +42,53 @@ def means(settings: Settings, ports: Ports, routing: RoutingService, queue: Queu
     )
 
 
-def _terms(settings: Settings, ports: Ports) -> Terms:
-    return Terms(
+def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str, SmtpFactory], ...]:
+    """Return the ports mail comes in by: where each is listened at, and its sessions."""
+    server = settings.server
+    admission = Admission(
+        Limits(server.max_connections, server.max_connections_per_ip),
+        (*(entry.network for entry in _relay_networks(settings)), *server.proxy_ranges, *server.xclient_ranges),
+    )
+    terms = Terms(
         port="smtp",
-        hostname=settings.server.hostname,
-        max_message_size=settings.server.max_message_size,
+        hostname=server.hostname,
+        max_message_size=server.max_message_size,
         clock=ports.clock,
         journal=ports.journal,
         tls=ports.tls,
+        greet_pause_seconds=server.greet_pause,
     )
+    receiving = ReceivingFactory(
+        terms=terms, admission=admission, proxies=server.proxy_ranges, make_session=lambda: InboundSession(means)
+    )
+    checkers = _checkers(settings, ports)
+
+    def submission(terms: Terms) -> SubmissionFactory:
+        return SubmissionFactory(
+            terms=replace(terms, login=_login(settings)),
+            admission=admission,
+            proxies=server.proxy_ranges,
+            make_session=lambda submitter: SubmissionSession(means, submitter, ports.directory),
+            checkers=checkers,
+        )
+
+    found = (server.smtp_addr, receiving), (server.submission_addr, submission(replace(terms, port="submission")))
+    if not settings.tls.active:
+        return found
+    return *found, (server.submissions_addr, submission(replace(terms, port="submissions", implicit_tls=True)))
 
 
-def receiving(settings: Settings, ports: Ports, means: Means) -> ReceivingFactory:
-    """Return the sessions of the receiving port."""
-    return ReceivingFactory(terms=_terms(settings, ports), make_session=lambda: InboundSession(means))
-
-
-def submission(settings: Settings, ports: Ports, means: Means) -> SubmissionFactory:
-    """Return the sessions of a submission port."""
-    networks = tuple(
+def _relay_networks(settings: Settings) -> tuple[RelayNetwork, ...]:
+    return tuple(
         RelayNetwork(network, entry.organisation)
         for entry in settings.server.relay_networks
         for network in entry.network.ranges
     )
+
+
+def _login(settings: Settings) -> Callable[[str], Login]:
+    """Return what says how a peer at an address may log in."""
+    networks = _relay_networks(settings)
 
     def login(host: str) -> Login:
         return Login(
@@ -68,9 +96,11 @@ def submission(settings: Settings, ports: Ports, means: Means) -> SubmissionFact
             needs_tls=not may_log_in_clear(host, settings.tls.enabled is False),
         )
 
-    def make_session(submitter: Submitter) -> SubmissionSession:
-        return SubmissionSession(means, submitter, ports.directory)
+    return login
 
+
+def _checkers(settings: Settings, ports: Ports) -> list[ICredentialsChecker]:
+    """Return what says who a peer of a submission port is."""
     passwords = PasswordChecker(
         directory=ports.directory,
         offload=ports.offload,
@@ -78,8 +108,4 @@ def submission(settings: Settings, ports: Ports, means: Means) -> SubmissionFact
         verify=ports.verify_password,
         key=ports.random.randbytes(32),
     )
-    return SubmissionFactory(
-        terms=replace(_terms(settings, ports), port="submission", login=login),
-        make_session=make_session,
-        checkers=[passwords, NetworkChecker(directory=ports.directory, networks=networks)],
-    )
+    return [passwords, NetworkChecker(directory=ports.directory, networks=_relay_networks(settings))]

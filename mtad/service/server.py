@@ -20,7 +20,7 @@ from mtad.model.errors import Unavailable
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
-from mtad.service.flow_in import means, receiving, submission
+from mtad.service.flow_in import entrances, means
 from mtad.service.flow_out import flow_out
 from mtad.web.site import site
 
@@ -57,12 +57,9 @@ class Server(MultiService):
         ):
             service.setServiceParent(self)
         common = means(settings, ports, routing, self._out.queue)
-        self._receiving = receiving(settings, ports, common)
-        self._submission = submission(settings, ports, common)
-        self._mail_listeners = [
-            ports.network.listen(settings.server.smtp_addr, self._receiving),
-            ports.network.listen(settings.server.submission_addr, self._submission),
-        ]
+        mail = entrances(settings, ports, common)
+        self._mail_ports = [factory for _, factory in mail]
+        self._mail_listeners = [ports.network.listen(address, factory) for address, factory in mail]
         self._http_listener = ports.network.listen(settings.server.http_addr, self._site(settings.server.http_ranges))
 
     def _site(self, networks: "tuple[IPv4Network | IPv6Network, ...]") -> Site:
@@ -94,7 +91,7 @@ class Server(MultiService):
         self._ports.journal.record("service.stopping")
         for listener in self._mail_listeners:
             await self._do("listeners", _stopped(listener))
-        sessions = [port.stop(PATIENCE_SECONDS) for port in (self._receiving, self._submission)]
+        sessions = [port.stop(PATIENCE_SECONDS) for port in self._mail_ports]
         deliveries = self._out.worker.stopService()
         for ended in sessions:
             await self._do("sessions", ended)

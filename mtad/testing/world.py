@@ -44,9 +44,10 @@ DAY = 86400.0
 
 
 def settings(path: Path) -> Settings:
-    """Return the settings of a world: the defaults, Maildirs below `path`."""
+    """Return the settings of a world: the defaults, Maildirs below `path`, room for all sessions a test leaves open."""
     return Settings(
-        server=Server(hostname=Hostname(HOSTNAME), state_dir=path), delivery=Delivery(local=Maildir(path=path / "mail"))
+        server=Server(hostname=Hostname(HOSTNAME), state_dir=path, max_connections_per_ip=1_000_000),
+        delivery=Delivery(local=Maildir(path=path / "mail")),
     )
 
 
@@ -180,13 +181,23 @@ class World:
         self.directory.hold(Holding(organisation, None, tuple(self._holdings[organisation])), self.wall.now())
 
     def connect(self, port: str = "smtp", peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
-        """Connect to the receiving port, or to `submission`, and take the greeting."""
-        server = self.settings.server
-        addresses = {"smtp": server.smtp_addr, "submission": server.submission_addr}
-        line = self.network.connect(addresses[port], peer)
+        """Connect to the receiving port, to `submission` or to `submissions`, and take the greeting."""
+        line = self.call(port, peer)
+        if port == "submissions":
+            line.start_tls()
         self.turn()
         line.take()
         return line
+
+    def call(self, port: str = "smtp", peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
+        """Connect, and do nothing more."""
+        server = self.settings.server
+        addresses = {
+            "smtp": server.smtp_addr,
+            "submission": server.submission_addr,
+            "submissions": server.submissions_addr,
+        }
+        return self.network.connect(addresses[port], peer)
 
     def say(self, line: Line, octets: bytes) -> bytes:
         """Send octets and return what they are answered at once."""

@@ -118,18 +118,15 @@ class ReceivingTest(SynchronousTestCase):
     def test_pipelined_commands_wait_for_a_slow_directory_and_are_answered_in_order(self) -> None:
         self.world.directory.delay_seconds = 5
         line = self.world.connect()
-        first = self.world.say(
-            line,
-            b"EHLO o.example\r\nMAIL FROM:<ann@outside.example>\r\nRCPT TO:<nobody@acme.example>\r\n"
-            b"RCPT TO:<alice@acme.example>\r\nDATA\r\n",
+        self.world.say(line, b"EHLO o.example\r\n")
+        line.send(
+            b"MAIL FROM:<ann@outside.example>\r\nRCPT TO:<nobody@acme.example>\r\n"
+            b"RCPT TO:<alice@acme.example>\r\nDATA\r\n"
         )
-        self.assertEqual(self.codes(first)[1:], [b"250 2.1.0"])
-        self.world.advance(4.9)
+        self.world.advance(9.9)
         self.assertEqual(line.take(), b"")
         self.world.advance(0.2)
-        self.assertEqual(self.codes(line.take()), [b"550 5.1.1"])
-        self.world.advance(5)
-        self.assertEqual(self.codes(line.take()), [b"250 2.1.5", b"354 End"])
+        self.assertEqual(self.codes(line.take()), [b"250 2.1.0", b"550 5.1.1", b"250 2.1.5", b"354 End"])
         self.assertEqual(
             self.codes(self.world.say(line, b"S: x\r\n\r\nx\r\n.\r\nQUIT\r\n")), [b"250 2.0.0", b"221 2.0.0"]
         )
