@@ -13,7 +13,7 @@ import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from bench.servers import DOMAIN, MAILBOXES, Server
 SESSIONS = 20
 PATIENCE_SECONDS = 60.0
 _HEAD_OCTETS = 2048
+_LOOK_SECONDS = 0.2
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -62,10 +63,10 @@ class Load:
         began = time.clock_gettime(time.CLOCK_REALTIME)
         self._send_all(server.port)
         acknowledged = time.clock_gettime(time.CLOCK_REALTIME)
-        self._wait(server.maildirs, len(before))
+        await_count(lambda: sum(1 for _ in files(server.maildirs)), len(before) + self._count, _LOOK_SECONDS)
         used = server.cpu_seconds() - used
         delivered = set(files(server.maildirs)) - before
-        self._check(delivered)
+        self._check(Counter(map(_message_id, delivered)), Counter(file.split("/")[-3] for file in delivered))
         ended = max(acknowledged, *(os.stat(file).st_ctime for file in delivered))
         return Result(
             count=self._count,
@@ -102,24 +103,25 @@ class Load:
         for source in list(self._running):
             source.kill()
 
-    def _wait(self, maildirs: Path, before: int) -> None:
-        """Return once as many messages are there as were acknowledged, or none comes any more."""
-        there, since = before, time.monotonic()
-        while there < before + self._count and time.monotonic() - since < PATIENCE_SECONDS:
-            known, there = there, sum(1 for _ in files(maildirs))
-            if there != known:
-                since = time.monotonic()
-            time.sleep(0.2)
-
-    def _check(self, delivered: set[str]) -> None:
-        seen = Counter(map(_message_id, delivered))
-        inside = Counter(file.split("/")[-3] for file in delivered)
-        lost, twice = self._count - len(seen), seen.total() - len(seen)
+    def _check(self, message_ids: Counter[bytes], mailboxes: Counter[str]) -> None:
+        """See that every message is there once, and each mailbox has its own; raises Wrong."""
+        lost, twice = self._count - len(message_ids), message_ids.total() - len(message_ids)
         if lost or twice:
             raise Wrong(f"of {self._count} messages {lost} were lost and {twice} came once more than they should")
-        astray = [mailbox for mailbox in MAILBOXES if inside[mailbox] != self._each]
+        astray = [mailbox for mailbox in MAILBOXES if mailboxes[mailbox] != self._each]
         if astray:
-            raise Wrong(f"too many or too few messages are in {', '.join(astray)}")
+            raise Wrong(f"too many or too few messages came for {', '.join(f'{name}@{DOMAIN}' for name in astray)}")
+
+
+def await_count(count: Callable[[], int], enough: int, look_seconds: float) -> float:
+    """Return when there were enough, by the monotonic clock, or when the last came if no more come."""
+    there, since = count(), time.monotonic()
+    while there < enough and time.monotonic() - since < PATIENCE_SECONDS:
+        time.sleep(look_seconds)
+        known, there = there, count()
+        if there != known:
+            since = time.monotonic()
+    return since
 
 
 def files(maildirs: Path) -> Iterator[str]:

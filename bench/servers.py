@@ -50,7 +50,7 @@ class Server(ABC):
     def __init__(self, home: Path) -> None:
         home.mkdir(mode=0o755)
         self.home = home
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -130,11 +130,14 @@ class Server(ABC):
 
 
 class Mtad(Server):
-    """An mtad as it comes: embedded stores, one process, the log in a file."""
+    """An mtad as it comes: embedded stores, one process, the log in a file.
+
+    Its mailboxes are Maildirs, unless `delivery` says otherwise, as it is written in the file of `mtactl apply`.
+    """
 
     name = "mtad"
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, delivery: str = "{kind: maildir}") -> None:
         super().__init__(home)
         self._state = home / "state"
         self._config = home / "config.yaml"
@@ -142,8 +145,10 @@ class Mtad(Server):
         self._config.write_text(
             f"server:\n"
             f"  hostname: {HOSTNAME}\n"
+            f"  postmaster: {MAILBOXES[0]}@{DOMAIN}\n"
             f'  smtp_addr: "127.0.0.1:{self.port}"\n'
-            f'  http_addr: "127.0.0.1:{_free_port()}"\n'
+            f'  submission_addr: "127.0.0.1:{free_port()}"\n'
+            f'  http_addr: "127.0.0.1:{free_port()}"\n'
             f"  state_dir: {self._state}\n"
             f"delivery:\n"
             f"  local: {{kind: maildir, path: {self.maildirs.parent}}}\n"
@@ -156,6 +161,7 @@ class Mtad(Server):
             f"    domains:\n"
             f"      - name: {DOMAIN}\n"
             f"        verified: true\n"
+            f"        delivery: {delivery}\n"
             f"        mailboxes:\n{mailboxes}"
         )
         self._apply(tenants)
@@ -336,7 +342,8 @@ def cpu_seconds(roots: Sequence[int]) -> float:
     return total
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody has."""
     with socket.socket() as tried:
         tried.bind(("127.0.0.1", 0))
         port: int = tried.getsockname()[1]

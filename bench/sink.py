@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.load import PATIENCE_SECONDS, Load, Result, Wrong
-from bench.servers import DOMAIN, MAILBOXES, NotStarted, Server
+from bench.load import Load, Result, await_count
+from bench.servers import NotStarted, Server
 
 IN_MEMORY = Path("/dev/shm")
 _BACKLOG = 1024
@@ -107,33 +107,14 @@ class RelayLoad(Load):
         began = time.monotonic()
         self._send_all(server.port)
         acknowledged = time.monotonic()
-        delivered = self._await_sink(before)
+        relayed = await_count(lambda: self._sink.count, before + self._count, _LOOK_SECONDS)
         # What the server still writes down about its last messages is of the load, and so is a copy that comes late.
         time.sleep(_SETTLE_SECONDS)
         used = server.cpu_seconds() - used
-        self._check_captured()
+        self._check(*self._sink.take())
         return Result(
             count=self._count,
             acknowledged=self._count / (acknowledged - began),
-            delivered=self._count / (delivered - began),
+            delivered=self._count / (relayed - began),
             cpu_milliseconds=used / self._count * 1000,
         )
-
-    def _await_sink(self, before: int) -> float:
-        """Return when the sink had as many as were sent, or when the last came if no more come."""
-        there, since = before, time.monotonic()
-        while there < before + self._count and time.monotonic() - since < PATIENCE_SECONDS:
-            known, there = there, self._sink.count
-            if there != known:
-                since = time.monotonic()
-            time.sleep(_LOOK_SECONDS)
-        return since
-
-    def _check_captured(self) -> None:
-        ids, local_parts = self._sink.take()
-        lost, twice = self._count - len(ids), ids.total() - len(ids)
-        if lost or twice:
-            raise Wrong(f"of {self._count} messages {lost} were lost and {twice} came once more than they should")
-        astray = [mailbox for mailbox in MAILBOXES if local_parts[mailbox] != self._each]
-        if astray:
-            raise Wrong(f"too many or too few messages came for {', '.join(f'{name}@{DOMAIN}' for name in astray)}")
