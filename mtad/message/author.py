@@ -1,4 +1,4 @@
-"""Who a message says it is from: the one address of its From field (RFC 5322 §3.4, §3.6.2).
+"""Who a message says it is from: the one address of its From field (RFC 5322 §3.4, §3.6.2), or all domains in it.
 
 Only a message with one From field that holds one address, readable in one way, has an author here: lists, groups,
 several fields and what could be read as several addresses have none. Comments and quoted text are passed over; all
@@ -26,6 +26,11 @@ _MAILBOX = re.compile(
     re.DOTALL,
 )
 
+# What may be a local part, with the domain behind it; anything else is passed over: no octet is looked at twice.
+_PIECES = re.compile(
+    rb'(?:[^\s"()<>\[\],:;@\\]++|' + _QUOTED + rb')(?:@([^\s"()<>\[\],:;@\\]++|\[[^\s\[\]\\]*+\]))?|.', re.DOTALL
+)
+
 
 def author(header_block: bytes) -> str | None:
     """Return the address in the From field as it is written there; None when there is not exactly one."""
@@ -42,6 +47,26 @@ def author(header_block: bytes) -> str | None:
         return (match[1] or match[2]).decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def author_domains(header_block: bytes) -> tuple[str, ...]:
+    """Return the domains of all addresses in all From fields, as written there, each once; none when that is unclear.
+
+    A message with one author has that author's; of any other more may be returned than its readers would see.
+    """
+    single = author(header_block)
+    if single is not None:
+        return (single.rpartition("@")[2],)
+    values = [value for name, value in headers.fields(header_block) if name.lower() == b"from"]
+    found: dict[str, None] = {}
+    for value in values:
+        text = None if len(value) > MAX_OCTETS else _without_comments(_FOLDING.sub(b"", value))
+        if text is None:
+            return ()
+        for piece in _PIECES.finditer(text):
+            if piece[1] is not None:
+                found[piece[1].decode("utf-8", "replace")] = None
+    return tuple(found)
 
 
 def _without_comments(text: bytes) -> bytes | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.author import MAX_OCTETS, author
+from mtad.message.author import MAX_OCTETS, author, author_domains
 
 ANN = "ann@acme.example"
 
@@ -78,9 +78,24 @@ class AuthorTest(SynchronousTestCase):
     def test_whatever_is_found_is_one_address(self, value: bytes) -> None:
         self.assertIn(of(value), (None, "a@b"))
 
+    def test_domains_of_all_authors(self) -> None:
+        def domains(*values: bytes) -> tuple[str, ...]:
+            return author_domains(b"".join(b"From: %s\r\n" % value for value in values))
+
+        self.assertEqual(domains(b'"eve@evil.example" <ann@acme.example>'), ("acme.example",))
+        self.assertEqual(domains(b"a@one.example, B <b@two.example>, c@one.example"), ("one.example", "two.example"))
+        self.assertEqual(domains(b"group: a@one.example, b@two.example;"), ("one.example", "two.example"))
+        self.assertEqual(domains(b"a@one.example", b"b@two.example"), ("one.example", "two.example"))
+        self.assertEqual(domains(b'"a b"@one.example, b@[192.0.2.1]'), ("one.example", "[192.0.2.1]"))
+        self.assertEqual(domains("ü@bücher.example".encode()), ("bücher.example",))
+        for value in (b"", b"nobody", b"a@", b"undisclosed:;", b"a@one.example (never ends", b"x" * (MAX_OCTETS + 1)):
+            self.assertEqual(domains(value), (), value)
+        self.assertEqual(author_domains(b"Subject: x\r\n"), ())
+
     def test_hostile_fields_take_no_time(self) -> None:
         before = time.perf_counter()
         for part in (b'"', b"(", b"\\", b"<", b"()", b'""', b'"\\', b'a"', b" <", b"a@", b"a ", b'\\"', b'("'):
             of(part * (MAX_OCTETS // len(part)))
+            author_domains(b"From: %s\r\n" % (part * (MAX_OCTETS // len(part))))
             of(part * MAX_OCTETS)
         self.assertLess(time.perf_counter() - before, 2.0)
