@@ -57,13 +57,15 @@ class RunningServer:
 
     def __init__(self, sections: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
-        self.smtp_port, self.submission_port, self.http_port = free_port(), free_port(), free_port()
+        self.smtp_port, self.submission_port, self.submissions_port = free_port(), free_port(), free_port()
+        self.http_port = free_port()
         self._stores = stores = database()
         configured: dict[str, dict[str, object]] = {
             "server": {
                 "hostname": "mx.test",
                 "smtp_addr": f"127.0.0.1:{self.smtp_port}",
                 "submission_addr": f"127.0.0.1:{self.submission_port}",
+                "submissions_addr": f"127.0.0.1:{self.submissions_port}",
                 "http_addr": f"127.0.0.1:{self.http_port}",
             },
             "database": {
