@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 from mtad.adapters.postgres import care
 from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import Address
-from mtad.model.envelope import Recipient
+from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
 from mtad.model.identity import first_id
@@ -421,6 +421,64 @@ class QueueContract:
         odd = self.reporting(7, failed(), direction="\0")
         await self.assertFailure(started(self.queue.settle([odd], self.owner, NOW + 1)), Unacceptable)
         self.assertEqual(len((await self.queue.waiting(7)).rows), 1)
+
+    async def test_a_report_tells_of_its_own_rows_only(self) -> None:
+        await self.freed(7, recipients=recipients(2))
+        _, owner = await self.beside()
+        await self.claimed(owner)
+        late = (Told(report(9), Action.DELAYED, (0,)), Told(report(10), Action.DELIVERED, (1,)))
+        stale = replace(settlement(7, again(0), gone(1, claim=2), total=2), reports=late)
+        await self.queue.settle([stale], self.owner, NOW + 1)
+        self.assertIsNone(await self.queue.waiting(9))
+        self.assertEqual(await self.queue.content(10), b"report")
+        self.assertEqual([row.recipient.n for row in (await self.queue.waiting(7)).rows], [0])
+
+    async def test_that_a_sender_was_told_of_a_delay_is_remembered(self) -> None:
+        await self.queue.accept(letter(7, recipients=recipients(2)), self.owner)
+        noticed = replace(again(0), noticed=True)
+        told = (Told(report(9), Action.DELAYED, (0,)),)
+        once = replace(settlement(7, noticed, again(1), total=2), reports=told)
+        for _ in range(2):
+            await self.queue.settle([once], self.owner, NOW + 1)
+        self.assertEqual(await self.kinds(9), ["reporting"])
+        await self.queue.remove(9, NOW + 2, "mtactl")
+        for claim, now in ((3, NOW + 300), (5, NOW + 600)):
+            (job,) = await self.claimed(self.owner, now)
+            self.assertEqual([target.noticed for target in job.targets], [True, False])
+            later = (again(0, claim=claim, due=now + 300), again(1, claim=claim, due=now + 300))
+            await self.queue.settle([of_job(job, *later, at=now)], self.owner, now)
+
+    # What the sender asked for
+
+    async def test_what_the_sender_asked_for_comes_back(self) -> None:
+        asked = Parameters(smtputf8=True, ret="FULL", envid="QQ+2B314")
+        to = (
+            Recipient(0, ALICE, ALICE, LANE, "SUCCESS,DELAY", "rfc822;al+2Bice@acme.example"),
+            Recipient(1, BOB, ALICE, LANE, "NEVER", None, True),
+            Recipient(2, BOB, BOB, LANE, None, "utf-8;j\\x{F6}rg@x.example"),
+        )
+        await self.freed(7, recipients=to, parameters=asked)
+        self.assertEqual([row.recipient for row in (await self.queue.waiting(7)).rows], list(to))
+        (job,) = await self.claimed(self.owner)
+        self.assertEqual(job.parameters, asked)
+        self.assertEqual([target.recipient for target in job.targets], list(to))
+        await self.queue.release([Row(7, n, 2) for n in range(3)], self.owner, NOW)
+        job = await self.queue.seize(7, self.owner)
+        self.assertEqual((job.parameters, [target.recipient for target in job.targets]), (asked, list(to)))
+
+    async def test_who_asked_for_nothing_gets_nothing_back(self) -> None:
+        await self.freed(7)
+        (job,) = await self.claimed(self.owner)
+        self.assertEqual((job.parameters, job.targets[0].noticed), (PLAIN, False))
+        self.assertEqual(job.targets[0].recipient, Recipient(0, ALICE, ALICE, LANE))
+
+    async def test_a_wish_that_cannot_be_stored_is_refused(self) -> None:
+        for terms in (
+            {"parameters": Parameters(envid="\0")},
+            {"recipients": (Recipient(0, ALICE, ALICE, LANE, "\0"),)},
+            {"recipients": (Recipient(0, ALICE, ALICE, LANE, None, "\ud800"),)},
+        ):
+            await self.assertFailure(started(self.queue.accept(letter(7, **terms), self.owner)), Unacceptable)
 
     # Claiming
 

@@ -5,7 +5,7 @@ from itertools import count
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.inbound.envelopes import Stamp, address_messages
-from mtad.model.envelope import Peer
+from mtad.model.envelope import PLAIN, Parameters, Peer
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
@@ -14,9 +14,11 @@ from mtad.model.tenant import Credential, Domain, Mailbox, Submitter
 from tests.unit.directory_values import ACME, OTHER, at
 
 
-def route(forward_path: str, *mailboxes: str, domain: Domain = ACME) -> Route:
+def route(
+    forward_path: str, *mailboxes: str, domain: Domain = ACME, notify: str | None = None, orcpt: str | None = None
+) -> Route:
     places = tuple(Place(at(text), f"local:{domain.name}") for text in mailboxes)
-    return Route(at(forward_path), domain, "alias", places, domain.organisation)
+    return Route(at(forward_path), domain, "alias", places, domain.organisation, notify=notify, orcpt=orcpt)
 
 
 def messages(
@@ -24,9 +26,10 @@ def messages(
     message_id: bytes | None = b" <1@outside.example>\r\n",
     submitter: Submitter | None = None,
     events: tuple[Event, ...] = (),
+    parameters: Parameters = PLAIN,
 ) -> tuple[Message, ...]:
     ids = count(101)
-    stamp = Stamp(100, lambda: next(ids), 2000, 5.0, 9.0, message_id, submitter, events)
+    stamp = Stamp(100, lambda: next(ids), 2000, 5.0, 9.0, message_id, submitter, events, parameters)
     return address_messages(Peer("192.0.2.7", 4000, "outside.example"), at("ann@outside.example"), routes, stamp)
 
 
@@ -103,3 +106,58 @@ class EnvelopesTest(SynchronousTestCase):
         self.assertLessEqual(len(text), 250)
         self.assertTrue(text.isprintable())
         text.encode("utf-8")
+
+
+ORCPT = "rfc822;sales@acme.example"
+
+
+class WishesTest(SynchronousTestCase):
+    """RFC 3461 §5.2.7: what becomes of a sender's wishes on the way to a recipient."""
+
+    def wishes(self, *routes: Route) -> list[tuple[str, str | None, str | None, bool]]:
+        (message,) = messages(*routes)
+        return [(str(to.address), to.notify, to.orcpt, to.expanded) for to in message.recipients]
+
+    def test_each_message_has_the_parameters(self) -> None:
+        asked = Parameters(True, "HDRS", "id")
+        routes = route("a@acme.example", "a@acme.example"), route("e@other.example", "e@other.example", domain=OTHER)
+        self.assertEqual([message.parameters for message in messages(*routes, parameters=asked)], [asked, asked])
+
+    def test_a_way_to_one_place_keeps_them(self) -> None:
+        for notify in (None, "NEVER", "SUCCESS", "SUCCESS,FAILURE,DELAY"):
+            one = route("sales@acme.example", "alice@acme.example", notify=notify, orcpt=ORCPT)
+            self.assertEqual(self.wishes(one), [("alice@acme.example", notify, ORCPT, False)])
+
+    def test_of_a_way_to_several_success_is_told_once(self) -> None:
+        mailboxes = [f"{name}@acme.example" for name in "abc"]
+        for notify, left, told in (
+            (None, None, False),
+            ("NEVER", "NEVER", False),
+            ("FAILURE,DELAY", "FAILURE,DELAY", False),
+            ("SUCCESS", "NEVER", True),
+            ("SUCCESS,FAILURE", "FAILURE", True),
+            ("DELAY,SUCCESS,FAILURE", "DELAY,FAILURE", True),
+        ):
+            got = self.wishes(route("sales@acme.example", *mailboxes, notify=notify, orcpt=ORCPT))
+            self.assertEqual(got, [(mailbox, left, ORCPT, told and n == 0) for n, mailbox in enumerate(mailboxes)])
+
+    def test_one_copy_is_for_the_path_that_asks_for_most(self) -> None:
+        ways = {
+            ("NEVER", None): None,
+            (None, "NEVER"): None,
+            ("FAILURE", "SUCCESS,FAILURE,DELAY"): "SUCCESS,FAILURE,DELAY",
+            ("SUCCESS,FAILURE,DELAY", None): "SUCCESS,FAILURE,DELAY",
+        }
+        for (first, second), kept in ways.items():
+            got = self.wishes(
+                route("alice@acme.example", "alice@acme.example", notify=first),
+                route("sales@acme.example", "alice@acme.example", notify=second),
+            )
+            self.assertEqual(got, [("alice@acme.example", kept, None, False)])
+
+    def test_an_alias_is_told_of_by_a_copy_that_is_its_own(self) -> None:
+        got = self.wishes(
+            route("a@acme.example", "a@acme.example", notify="SUCCESS,FAILURE,DELAY"),
+            route("sales@acme.example", "a@acme.example", "b@acme.example", "c@acme.example", notify="SUCCESS,FAILURE"),
+        )
+        self.assertEqual([expanded for *_, expanded in got], [False, True, False])
