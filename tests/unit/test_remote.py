@@ -9,15 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.model.address import Address
 from mtad.model.answer import Kind, Question, Status
 from mtad.model.exchangers import OwnNames
-from mtad.model.next_hop import NextHop
+from mtad.model.next_hop import NextHop, TlsLevel
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Failed, Outcome, Remote, Scope
-from mtad.outbound.client import CONNECT_SECONDS, MailClient
+from mtad.outbound.client import CONNECT_SECONDS, UNREACHABLE_SECONDS, MailClient
 from mtad.outbound.errand import Mail
 from mtad.outbound.remote import MAX_ADDRESSES, Outward, RemoteDelivery
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import MemoryNetwork
 from mtad.testing.resolver import MemoryResolver
-from mtad.testing.scripted import HANG_UP, SILENCE, Answer, ScriptedServer
+from mtad.testing.scripted import HANG_UP, SILENCE, START_TLS, Answer, ScriptedServer
 from mtad.testing.tls import MemoryTls
 from tests.unit.recipients import to
 
@@ -45,9 +45,10 @@ class RemoteCase(SynchronousTestCase):
         self.start(self.outward)
 
     def start(self, outward: Outward) -> None:
+        self.tls = MemoryTls()
         client = MailClient(
             network=self.network,
-            tls=MemoryTls(),
+            tls=self.tls,
             clock=self.clock,
             journal=MemoryJournal(),
             hostname="mx.acme.example",
@@ -181,12 +182,41 @@ class HostsTest(RemoteCase):
         self.assertIsInstance(self.successResultOf(delivery)[0], Deferred)
         self.assertEqual(len(self.network.dialled), 2)
 
-    def test_a_silent_address_costs_as_long_as_connecting_may_take(self) -> None:
+    def test_a_silent_address_costs_as_long_as_connecting_may_take_and_only_once_a_minute(self) -> None:
         self.network.silent.add("192.0.2.10:25")
         self.serve("192.0.2.20:25")
         delivery = self.begin()
         self.pass_time(CONNECT_SECONDS)
         self.assertIsInstance(self.successResultOf(delivery)[0], Delivered)
+        self.assertIsInstance(self.deliver()[0], Delivered)
+        self.assertEqual(self.network.dialled, ["192.0.2.10:25", "192.0.2.20:25"])
+        self.pass_time(UNREACHABLE_SECONDS)
+        self.begin()
+        self.assertEqual(self.network.dialled[2:], ["192.0.2.10:25"])
+
+    def test_one_that_was_unreachable_is_tried_last_and_not_never(self) -> None:
+        self.deferred()
+        self.serve("192.0.2.10:25")
+        self.assertIsInstance(self.deliver()[0], Delivered)
+
+    def test_a_host_that_cannot_take_the_message_says_nothing_of_the_next(self) -> None:
+        self.serve("192.0.2.10:25", {b"EHLO": b"250-hi\r\n250 SIZE 5\r\n"})
+        second = self.serve("192.0.2.20:25")
+        (outcome,) = self.deliver()
+        assert isinstance(outcome, Delivered), outcome
+        assert outcome.remote is not None
+        self.assertIn("the server takes 5 at most", outcome.remote.earlier[0])
+        self.assertEqual(len(second.messages), 1)
+
+    def test_it_is_final_only_when_no_host_may_do_better_later(self) -> None:
+        unfit = {b"EHLO": b"250-hi\r\n250 SIZE 5\r\n"}
+        self.serve("192.0.2.10:25", unfit)
+        self.serve("192.0.2.20:25", unfit)
+        self.assertEqual((self.failed().status, self.failed().scope), ("5.3.4", Scope.DESTINATION))
+        for there in ("192.0.2.10:25", "192.0.2.20:25"):
+            self.setUp()
+            self.serve(there, unfit)
+            self.assertEqual(self.deferred().status, "4.4.1", there)
 
     def test_the_connection_is_used_again_by_another_domain_of_the_same_hosts(self) -> None:
         self.resolver.zone["other.example"] = ["MX 5 a.remote.example"]
@@ -265,6 +295,56 @@ class GuardTest(RemoteCase):
         assert outcome.remote is not None
         self.assertIn("this server's own", outcome.remote.earlier[0])
         self.assertEqual(server.lines, [])
+
+
+class LevelTest(RemoteCase):
+    """How much TLS there must be."""
+
+    OFFER: Mapping[bytes, Answer] = {b"EHLO": b"250-hi\r\n250 STARTTLS\r\n", b"STARTTLS": START_TLS}
+
+    def sent(self, tls: TlsLevel | None) -> Outcome:
+        sending = self.remote.deliver("remote.example", Mail(ANN, CONTENT), to(BOB), tls)
+        delivery = Pending.fromCoroutine(sending)
+        self.pass_time()
+        return self.successResultOf(delivery)[0]
+
+    def test_without_one_it_is_taken_where_it_is_offered(self) -> None:
+        server = self.serve("192.0.2.10:25", self.OFFER)
+        self.assertIsInstance(self.sent(None), Delivered)
+        self.assertIn(b"STARTTLS", server.lines)
+
+    def test_none_does_not_ask(self) -> None:
+        server = self.serve("192.0.2.10:25", self.OFFER)
+        self.assertIsInstance(self.sent(TlsLevel.NONE), Delivered)
+        self.assertNotIn(b"STARTTLS", server.lines)
+
+    def test_a_host_without_it_is_passed_over_where_it_is_needed(self) -> None:
+        clear = self.serve("192.0.2.10:25")
+        self.serve("192.0.2.20:25", self.OFFER)
+        outcome = self.sent(TlsLevel.ENCRYPT)
+        assert isinstance(outcome, Delivered), outcome
+        assert outcome.remote is not None
+        self.assertEqual((outcome.remote.host, clear.messages), ("b.remote.example", []))
+        self.assertIn("offers no STARTTLS", outcome.remote.earlier[0])
+
+    def test_a_domain_without_it_is_waited_for(self) -> None:
+        self.serve("192.0.2.10:25")
+        self.serve("192.0.2.20:25")
+        outcome = self.sent(TlsLevel.VERIFY)
+        assert isinstance(outcome, Deferred), outcome
+        self.assertEqual((outcome.status, outcome.scope), ("4.7.4", Scope.DESTINATION))
+
+    def test_a_relays_level_is_raised_and_never_lowered(self) -> None:
+        for of_relay, wanted, used in (
+            (TlsLevel.MAY, TlsLevel.ENCRYPT, TlsLevel.ENCRYPT),
+            (TlsLevel.VERIFY, TlsLevel.NONE, TlsLevel.VERIFY),
+            (TlsLevel.ENCRYPT, None, TlsLevel.ENCRYPT),
+        ):
+            self.setUp()
+            self.start(Outward(own=OWN, relay=NextHop("smtp.example.net", "127.0.0.1:587", tls=of_relay)))
+            self.serve("127.0.0.1:587", self.OFFER)
+            self.assertIsInstance(self.sent(wanted), Delivered)
+            self.assertEqual(self.tls.asked, [(used, "smtp.example.net")])
 
 
 class SourceTest(RemoteCase):
