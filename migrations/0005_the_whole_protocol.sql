@@ -25,6 +25,25 @@ alter table organisations
 alter table domains
     add outbound_tls text check (outbound_tls in ('encrypt', 'verify'));  -- of what is sent as it; null: as it goes
 
+-- Whoever changes a password and knows nothing of verifiers, as older code does, must not leave the old one's behind.
+create function verifier_goes_with_password() returns trigger language plpgsql as $$
+begin
+    new.scram := null;
+    return new;
+end $$;
+
+create trigger password_changed before update of password_hash on mailboxes for each row
+    when (old.scram is not null and new.scram = old.scram and new.password_hash is distinct from old.password_hash)
+    execute function verifier_goes_with_password();
+
+create table secrets (
+    name  text primary key,
+    value bytea not null check (octet_length(value) >= 32)
+);
+comment on table secrets is 'Random keys that all processes share. login: what is made up of it looks the same from all of them.';
+insert into secrets (name, value)
+    values ('login', decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
+
 create table destinations (
     domain text primary key check (domain = lower(domain) and octet_length(domain) between 1 and 255),  -- A-label
     tls    text not null check (tls in ('none', 'may', 'encrypt', 'verify'))

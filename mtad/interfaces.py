@@ -43,6 +43,9 @@ class IDirectory(Interface):
     async def credential(address: Address) -> Credential | None:
         """Return what the mailbox of that address logs in with, as fresh as `entry`; None when there is none."""
 
+    async def login_key() -> bytes:
+        """Return the secret key, always the same and for all processes, that verifiers of nobody are made up with."""
+
     async def organisation(name: str) -> int | None:
         """Return the id of the organisation of that name, at most a minute old; None when there is none."""
 

@@ -1,11 +1,15 @@
-"""Passwords of mailboxes: argon2id (RFC 9106 §4, the second recommended option), and nothing else.
+"""Passwords of mailboxes: argon2id (RFC 9106 §4, the second recommended option), and beside it verifiers for SCRAM.
 
 Hashing and verifying take tens of milliseconds and 64 MiB by design: they belong into `IOffload` or on the command
 line. A password is text, on the wire its UTF-8; which characters it may have is not decided here.
 """
 
+import secrets
+
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+from mtad.smtp.scram import SALT_OCTETS, verifier_of
 
 _HASHER = PasswordHasher()
 # Of today's parameters, so that who has no mailbox waits as long as who has one.
@@ -15,6 +19,11 @@ _NOBODYS = "$argon2id$v=19$m=65536,t=3,p=4$n8Wpw+qu+Fdlm1NqsLmtnw$gDwataIEDc9fUv
 def hash_password(password: str) -> str:
     """Return a new hash, salt and parameters within it."""
     return _HASHER.hash(password)
+
+
+def scram_verifier(password: str) -> str | None:
+    """Return a new verifier (RFC 5803), salt and iterations within it; None for a password SCRAM cannot take."""
+    return verifier_of(password, secrets.token_bytes(SALT_OCTETS))
 
 
 def verify_password(password_hash: str | None, password: str | bytes) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from mtad.adapters.clock import SystemClock
-from mtad.adapters.passwords import hash_password, is_current, verify_password
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.config.decoding import decode
@@ -15,8 +14,8 @@ from mtad.ctl.access import Access
 from mtad.ctl.consistency import Complain, check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
 from mtad.ctl.keys import Pairs, brought, check_keys, completed
+from mtad.ctl.passwords import stored_passwords
 from mtad.ctl.tenancy import Tenancy
-from mtad.model.address import Address
 from mtad.model.holdings import Change
 
 
@@ -52,38 +51,14 @@ async def applied(pool: Pool, tenancy: Tenancy, complain: Complain, pairs: Pairs
     present = await tenants.present(organisations, domains)
     check_owners(tenancy, present.owners, complain)
     check_keys(tenancy, pairs, present, complain)
-    hashes = password_hashes(tenancy, present)
+    passwords = stored_passwords(tenancy, present)
     made = completed(tenancy, pairs, present)
 
     def decide(now_present: Present) -> Sequence[Change]:
         check_owners(tenancy, now_present.owners, complain)
         check_keys(tenancy, pairs, now_present, complain)
-        return difference(wanted(tenancy, now_present, hashes, completed(tenancy, made, now_present)), now_present)
+        return difference(wanted(tenancy, now_present, passwords, completed(tenancy, made, now_present)), now_present)
 
     if dry_run:
         return decide(present)
     return await tenants.change(organisations, domains, decide, SystemClock().now())
-
-
-def password_hashes(tenancy: Tenancy, present: Present) -> dict[str, str]:
-    """Return a hash for each password of the file: the mailbox' own when it is a good one of it, else a new one."""
-    held = {
-        Address(mailbox.local_part, domain.name).key: mailbox.password_hash
-        for holding in present.holdings.values()
-        for domain in holding.domains
-        for mailbox in domain.mailboxes
-    }
-    hashes = {}
-    for organisation in tenancy.organisations:
-        for domain in organisation.domains:
-            for mailbox in domain.mailboxes:
-                if mailbox.password is not None:
-                    key = Address(mailbox.local_part, domain.name).key
-                    hashes[key] = _hash(held.get(key), mailbox.password.reveal())
-    return hashes
-
-
-def _hash(held: str | None, password: str) -> str:
-    if held is not None and is_current(held) and verify_password(held, password):
-        return held
-    return hash_password(password)

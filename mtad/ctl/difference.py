@@ -11,26 +11,27 @@ from dataclasses import replace
 
 from mtad.adapters.postgres.tenants import Present, delivery_text
 from mtad.ctl.keys import Pairs
+from mtad.ctl.passwords import Stored
 from mtad.ctl.tenancy import Domain, MailAddress, Mailbox, Organisation, Tenancy
 from mtad.model.address import Address, folded
 from mtad.model.dkim import record_name
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 
-Hashes = Mapping[str, str]
-"""The hash of each password in the file, by the address' key."""
+Passwords = Mapping[str, Stored]
+"""What is stored of each password in the file, by the address' key."""
+
+# Their values are never shown, and where there is a new password its verifier goes without saying.
+_PASSWORD, _SCRAM = "password", "scram verifier"
+_UNSHOWN = (_PASSWORD, _SCRAM)
 
 
-# Its value is never shown.
-_UNSHOWN = "password"
-
-
-def wanted(tenancy: Tenancy, present: Present, hashes: Hashes, pairs: Pairs) -> list[Holding]:
+def wanted(tenancy: Tenancy, present: Present, passwords: Passwords, pairs: Pairs) -> list[Holding]:
     """Return what the file asks for, completed by what is where the file says nothing.
 
     `pairs` has a key for each selector of the file that has none yet.
     """
     return [
-        _holding(organisation, present.holdings.get(organisation.name, Holding(organisation.name)), hashes, pairs)
+        _holding(organisation, present.holdings.get(organisation.name, Holding(organisation.name)), passwords, pairs)
         for organisation in tenancy.organisations
     ]
 
@@ -65,19 +66,20 @@ def summary(changes: Sequence[Change]) -> str:
     return f"{counts[Sign.ADD]} added, {counts[Sign.CHANGE]} changed, {counts[Sign.REMOVE]} removed"
 
 
-def _holding(organisation: Organisation, held: Holding, hashes: Hashes, pairs: Pairs) -> Holding:
+def _holding(organisation: Organisation, held: Holding, passwords: Passwords, pairs: Pairs) -> Holding:
     domains = {domain.name: domain for domain in held.domains}
     return Holding(
         organisation.name,
         organisation.contact,
         tuple(
-            _domain(domain, domains.get(domain.name, HeldDomain(domain.name)), hashes, pairs)
+            _domain(domain, domains.get(domain.name, HeldDomain(domain.name)), passwords, pairs, organisation.scram)
             for domain in organisation.domains
         ),
+        organisation.scram,
     )
 
 
-def _domain(domain: Domain, held: HeldDomain, hashes: Hashes, pairs: Pairs) -> HeldDomain:
+def _domain(domain: Domain, held: HeldDomain, passwords: Passwords, pairs: Pairs, scram: bool) -> HeldDomain:
     mailboxes = {folded(mailbox.local_part): mailbox for mailbox in held.mailboxes}
     return HeldDomain(
         domain.name,
@@ -85,7 +87,7 @@ def _domain(domain: Domain, held: HeldDomain, hashes: Hashes, pairs: Pairs) -> H
         _address(domain.catch_all),
         None if domain.delivery is None else domain.delivery.value,
         tuple(
-            _mailbox(mailbox, domain.name, mailboxes.get(folded(mailbox.local_part)), hashes)
+            _mailbox(mailbox, domain.name, mailboxes.get(folded(mailbox.local_part)), passwords, scram)
             for mailbox in domain.mailboxes
         ),
         tuple(
@@ -112,13 +114,15 @@ def _keys(domain: Domain, held: HeldDomain, pairs: Pairs) -> tuple[HeldKey, ...]
     return tuple(keys[selector] for selector in sorted(keys))
 
 
-def _mailbox(mailbox: Mailbox, domain: str, held: HeldMailbox | None, hashes: Hashes) -> HeldMailbox:
-    kept = None if held is None else held.password_hash
+def _mailbox(mailbox: Mailbox, domain: str, held: HeldMailbox | None, passwords: Passwords, scram: bool) -> HeldMailbox:
+    kept = Stored() if held is None else Stored(held.password_hash, held.scram)
+    stored = passwords.get(Address(mailbox.local_part, domain).key, kept)
     return HeldMailbox(
         mailbox.local_part,
-        hashes.get(Address(mailbox.local_part, domain).key, kept),
+        stored.password_hash,
         mailbox.enabled,
         tuple(sorted(set(mailbox.send_as))),
+        stored.scram if scram else None,
     )
 
 
@@ -164,20 +168,25 @@ def _own(organisation: str, domain: str, item: Item, held: Item | None) -> Itera
     facts = _facts(item)
     if held is None:
         blank = _facts(_blank(item))
-        detail = ", ".join(_new(label, after) for label, after in facts.items() if after != blank[label])
+        detail = ", ".join(_new(label, facts[label]) for label in _different(blank, facts))
         yield Change(Sign.ADD, organisation, domain, item, detail)
         return
     before = _facts(held)
     if facts != before:
-        different = [_changed(label, before[label], after) for label, after in facts.items() if after != before[label]]
-        yield Change(Sign.CHANGE, organisation, domain, item, ", ".join(different))
+        detail = ", ".join(_changed(label, before[label], facts[label]) for label in _different(before, facts))
+        yield Change(Sign.CHANGE, organisation, domain, item, detail)
+
+
+def _different(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    labels = [label for label, value in after.items() if value != before[label]]
+    return [label for label in labels if label != _SCRAM or _PASSWORD not in labels]
 
 
 def _facts(item: Item) -> dict[str, str]:
     """Return all that an operator sets of an item itself, as text; nothing is an empty text."""
     match item:
         case Holding():
-            return {"contact": item.contact or ""}
+            return {"contact": item.contact or "", "scram": "yes" if item.scram else "no"}
         case HeldDomain():
             return {
                 "verified": "yes" if item.verified else "no",
@@ -189,7 +198,8 @@ def _facts(item: Item) -> dict[str, str]:
             enabled = "yes" if item.enabled else "no"
             return {
                 "local_part": item.local_part,
-                _UNSHOWN: item.password_hash or "",
+                _PASSWORD: item.password_hash or "",
+                _SCRAM: item.scram or "",
                 "enabled": enabled,
                 "send_as": " ".join(item.send_as),
             }
@@ -215,8 +225,8 @@ def _blank(item: Item) -> Item:
 
 
 def _new(label: str, after: str) -> str:
-    return label if label == _UNSHOWN else f"{label} {after}"
+    return label if label in _UNSHOWN else f"{label} {after}"
 
 
 def _changed(label: str, before: str, after: str) -> str:
-    return label if label == _UNSHOWN else f"{label} {before or 'none'} -> {after or 'none'}"
+    return label if label in _UNSHOWN else f"{label} {before or 'none'} -> {after or 'none'}"

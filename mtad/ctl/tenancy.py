@@ -3,6 +3,7 @@
     organisations:
       - name: acme
         contact: hostmaster@acme.example
+        scram: true
         domains:
           - name: acme.example
             verified: true                     # the operator vouches for the ownership
@@ -217,10 +218,14 @@ class Domain(Section, frozen=True):
 
 
 class Organisation(Section, frozen=True):
-    """An organisation and all it holds: what is not written here it will not have."""
+    """An organisation and all it holds: what is not written here it will not have.
+
+    Where `scram` is false nobody logs in by SCRAM, and no verifiers are stored.
+    """
 
     name: Name
     contact: MailAddress | None = None
+    scram: bool = True
     domains: tuple[Domain, ...] = ()
 
 

@@ -17,12 +17,14 @@ class HeldMailbox:
     """A mailbox; `local_part` as the operator wrote it. Without `password_hash` (argon2) nobody can log in.
 
     `send_as` are domains and address patterns it may send as, in lower case, each once, in their alphabet's order.
+    `scram` is the same password's verifier (RFC 5803), without which nobody logs in by SCRAM.
     """
 
     local_part: str
     password_hash: str | None = None
     enabled: bool = True
     send_as: tuple[str, ...] = ()
+    scram: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,12 @@ class HeldDomain:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An organisation and all it holds."""
+    """An organisation and all it holds; `scram` says whether its mailboxes may log in by SCRAM."""
 
     organisation: str
     contact: str | None = None
     domains: tuple[HeldDomain, ...] = ()
+    scram: bool = True
 
 
 class Sign(Enum):

@@ -10,9 +10,6 @@ Counts begin anew a quarter of an hour after the first failure in them, so no re
 
 from dataclasses import dataclass
 
-from mtad.model import replies
-from mtad.model.verdict import Accept, Refuse
-
 WINDOW_SECONDS = 900.0
 """How long failures count, from the first of them on: what a mail client that has an old password gets to wait."""
 
@@ -46,20 +43,25 @@ class LoginFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
-    """Let it be tried, `seconds` from now."""
+class Later:
+    """Let it be tried `seconds` from now; 0 is at once."""
 
     seconds: float
 
 
-def decide(facts: LoginFacts) -> Accept | Slow | Refuse:
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Let it not be tried, until failures were forgotten."""
+
+
+def decide(facts: LoginFacts) -> Later | Not:
     """Return whether the next login of this account from this place may be tried."""
     if facts.of_pair >= _MOST_OF_PAIR or facts.of_place >= _MOST_OF_PLACE:
-        return Refuse(replies.LOGINS_PAUSED, "login-throttled")
+        return Not()
     seconds = max(_doubling(facts.of_pair - _FREE_OF_PAIR), _doubling(facts.of_place - _FREE_OF_PLACE))
     if facts.of_account >= _FREE_OF_ACCOUNT and not facts.known:
         seconds = max(seconds, _DELAY_OF_ACCOUNT_SECONDS)
-    return Slow(seconds) if seconds else Accept("few failures")
+    return Later(seconds)
 
 
 def _doubling(beyond: int) -> float:

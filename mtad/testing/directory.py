@@ -21,6 +21,8 @@ from mtad.model.holdings import HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel, strictest
 from mtad.model.tenant import SYSTEM, Alias, Credential, Domain, Entry, Mailbox
 
+LOGIN_KEY = b"the key of logins, in tests known"
+
 
 @implementer(IDirectory)
 class MemoryDirectory:
@@ -38,10 +40,12 @@ class MemoryDirectory:
         self._behind: dict[str, Mailbox | Alias] = {}
         self._held: dict[str, HeldMailbox] = {}
         self._keys: dict[str, tuple[HeldKey, ...]] = {}
+        self._without_scram: set[int] = set()
 
     def hold(self, holding: Holding, now: float = 0.0) -> None:
         """Let an organisation hold this and nothing else; what is new is claimed at `now` (epoch seconds)."""
         organisation = self._id("organisation", holding.organisation)
+        (self._without_scram.discard if holding.scram else self._without_scram.add)(organisation)
         claimed = {name: domain.claimed_at for name, domain in self._domains.items()}
         self._domains = {name: kept for name, kept in self._domains.items() if kept.organisation != organisation}
         self._behind = {key: kept for key, kept in self._behind.items() if kept.organisation != organisation}
@@ -75,7 +79,13 @@ class MemoryDirectory:
         if not isinstance(mailbox, Mailbox):
             return None
         held = self._held[address.key]
-        return Credential(mailbox, held.password_hash, held.send_as, self._leading_to(mailbox))
+        scram = held.scram if mailbox.organisation not in self._without_scram else None
+        return Credential(mailbox, held.password_hash, held.send_as, self._leading_to(mailbox), scram)
+
+    async def login_key(self) -> bytes:
+        """Return the key that answers for nobody are made up with (IDirectory)."""
+        await self._answer("login key")
+        return LOGIN_KEY
 
     async def organisation(self, name: str) -> int | None:
         """Return the id of the organisation of that name (IDirectory)."""

@@ -54,7 +54,7 @@ SHOP = Holding(
             "shop.example",
             verified=True,
             mailboxes=(
-                HeldMailbox("Ann", "$argon2id$x", True, ("*@acme.example", "shop.example")),
+                HeldMailbox("Ann", "$argon2id$x", True, ("*@acme.example", "shop.example"), "SCRAM-SHA-256$x"),
                 HeldMailbox("quiet", enabled=False),
             ),
             aliases=(
@@ -176,10 +176,22 @@ class DirectoryContract:
                 "$argon2id$x",
                 ("*@acme.example", "shop.example"),
                 (from_plain("Sales@shop.example"), from_plain("zed@second.example")),
+                "SCRAM-SHA-256$x",
             ),
         )
-        self.assertEqual(found.password_hash, "$argon2id$x")
-        self.assertNotIn("argon2", repr(found))
+        self.assertEqual((found.password_hash, found.scram), ("$argon2id$x", "SCRAM-SHA-256$x"))
+        for secret in ("argon2", "SCRAM"):
+            self.assertNotIn(secret, repr(found))
+
+    async def test_where_scram_is_off_no_credential_has_a_verifier(self) -> None:
+        await self.hold(replace(SHOP, scram=False))
+        found = await self.directory.credential(from_plain("ann@shop.example"))
+        self.assertEqual((found.password_hash, found.scram), ("$argon2id$x", None))
+
+    async def test_the_key_of_logins_is_secret_and_stays(self) -> None:
+        key = await self.directory.login_key()
+        self.assertGreaterEqual(len(key), 32)
+        self.assertEqual(await self.directory.login_key(), key)
 
     async def test_who_cannot_log_in(self) -> None:
         await self.hold(SHOP)

@@ -21,6 +21,7 @@ from mtad.model.address import from_plain
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
+from mtad.smtp.scram import is_of
 from mtad.verification import keys
 from tests.stores import database
 
@@ -37,7 +38,9 @@ ACME = Holding(
             ALICE,
             LmtpDelivery("/run/lm:tp"),
             (
-                HeldMailbox("Alice", "$argon2id$x", send_as=("*@shop.example", "acme.example")),
+                HeldMailbox(
+                    "Alice", "$argon2id$x", send_as=("*@shop.example", "acme.example"), scram="SCRAM-SHA-256$x"
+                ),
                 HeldMailbox(ODD, None, False, ("acme.example",)),
             ),
             (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
@@ -82,7 +85,7 @@ class TenantsTest(HouseTest):
 
     async def test_any_holding_can_become_any_other(self) -> None:
         ways = (
-            Holding("acme"),
+            Holding("acme", scram=False),
             ACME,
             Holding("acme", None, (HeldDomain("acme.example", mailboxes=(HeldMailbox("sales"),)),)),
             Holding("acme", "x@y.example", (HeldDomain("acme.example", aliases=(HeldAlias("Alice", (ALICE,)),)),)),
@@ -121,6 +124,17 @@ class TenantsTest(HouseTest):
         second = await self.pool.query(f"{times} from domains order by name")
         self.assertEqual(second[:2], first[:2])
         self.assertEqual(second[2], ("path.example", NOW, NOW + 60))
+
+    async def test_a_password_that_older_code_changes_takes_its_verifier_along(self) -> None:
+        await self.hold(ACME)
+        own = "update mailboxes set {} where local_part = 'Alice' returning scram"
+        for change, left in (
+            ("enabled = false", "SCRAM-SHA-256$x"),
+            ("password_hash = '$argon2id$x'", "SCRAM-SHA-256$x"),
+            ("password_hash = '$argon2id$y', scram = 'SCRAM-SHA-256$y'", "SCRAM-SHA-256$y"),
+            ("password_hash = '$argon2id$z'", None),
+        ):
+            self.assertEqual(await self.pool.query(own.format(change)), [(left,)], change)
 
     async def test_nothing_is_changed_when_the_decision_or_the_database_refuses(self) -> None:
         await self.hold(ACME)
@@ -198,8 +212,11 @@ organisations:
         changes = await applied(self.pool, tenancy, document.wrong, pairs, dry_run)
         return [describe(change) for change in changes]
 
+    async def alice(self) -> HeldMailbox:
+        return (await self.held("acme")).domains[0].mailboxes[0]
+
     async def password_hash(self) -> str:
-        return (await self.held("acme")).domains[0].mailboxes[0].password_hash
+        return (await self.alice()).password_hash
 
     async def test_applying_twice_changes_nothing_the_second_time(self) -> None:
         first = await self.apply(self.FILE)
@@ -222,6 +239,33 @@ organisations:
         self.assertTrue(verify_password(second, "two"))
         self.assertEqual(await self.apply(self.FILE.replace(', password: "one"', "")), [])
         self.assertEqual(await self.password_hash(), second)
+
+    async def test_verifiers_are_of_the_password_and_made_once(self) -> None:
+        await self.apply(self.FILE)
+        first = await self.alice()
+        self.assertTrue(is_of(first.scram, "one"))
+        self.assertEqual(await self.apply(self.FILE), [])
+        self.assertEqual(await self.alice(), first)
+        await self.apply(self.FILE.replace('"one"', '"two"'))
+        self.assertTrue(is_of((await self.alice()).scram, "two"))
+        await self.pool.query("update mailboxes set scram = 'SCRAM-SHA-256$4096:x' returning 1")
+        self.assertEqual(
+            await self.apply(self.FILE.replace('"one"', '"two"')), ["~ mailbox alice@acme.example: scram verifier"]
+        )
+        self.assertTrue(is_of((await self.alice()).scram, "two"))
+
+    async def test_an_organisation_without_scram_has_no_verifiers(self) -> None:
+        off = self.FILE.replace("name: acme\n", "name: acme\n    scram: false\n")
+        await self.apply(self.FILE)
+        hashed = await self.password_hash()
+        self.assertEqual(
+            await self.apply(off),
+            ["~ organisation acme: scram yes -> no", "~ mailbox alice@acme.example: scram verifier"],
+        )
+        self.assertEqual(await self.apply(off), [])
+        self.assertEqual(await self.alice(), HeldMailbox("alice", hashed))
+        await self.apply(self.FILE)
+        self.assertTrue(is_of((await self.alice()).scram, "one"))
 
     def key_file(self, name: str, key: keys.KeyPair) -> Path:
         path = self.directory / name

@@ -12,6 +12,7 @@ from mtad.config.decoding import decode
 from mtad.config.document import read
 from mtad.ctl.consistency import check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
+from mtad.ctl.passwords import Stored
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address, from_plain
 from mtad.model.errors import InvalidInput
@@ -67,7 +68,8 @@ class ApplyTestCase(SynchronousTestCase):
 
 class FormTest(ApplyTestCase):
     def test_the_whole_form(self) -> None:
-        acme, other = wanted(self.loaded(WHOLE), Present({}, {}), {"alice@acme.example": "hash"}, {})
+        stored = {"alice@acme.example": Stored("hash", "verifier")}
+        acme, other = wanted(self.loaded(WHOLE), Present({}, {}), stored, {})
         self.assertEqual(other, Holding("other"))
         self.assertEqual((acme.organisation, acme.contact), ("acme", "Hostmaster@acme.example"))
         alice = from_plain("alice@acme.example")
@@ -79,7 +81,7 @@ class FormTest(ApplyTestCase):
                     True,
                     alice,
                     LmtpDelivery("127.0.0.1:24"),
-                    (HeldMailbox("Alice", "hash"), HeldMailbox("bob", enabled=False)),
+                    (HeldMailbox("Alice", "hash", scram="verifier"), HeldMailbox("bob", enabled=False)),
                     (
                         HeldAlias("sales", (alice, from_plain("BOB@acme.example"))),
                         HeldAlias("all", (from_plain("sales@acme.example"),)),
@@ -267,12 +269,12 @@ class ConsistencyTest(ApplyTestCase):
 
 
 class DifferenceTest(ApplyTestCase):
-    def lines(self, text: str, *holdings: Holding, hashes: Mapping[str, str] | None = None) -> list[str]:
+    def lines(self, text: str, *holdings: Holding, passwords: Mapping[str, Stored] | None = None) -> list[str]:
         present = Present({holding.organisation: holding for holding in holdings}, {})
         tenancy = self.loaded(text)
         domains = [domain for organisation in tenancy.organisations for domain in organisation.domains]
         pairs = {(domain.name, key.selector): PAIR for domain in domains for key in domain.dkim or ()}
-        changes = difference(wanted(tenancy, present, hashes or {}, pairs), present)
+        changes = difference(wanted(tenancy, present, passwords or {}, pairs), present)
         return [describe(change) for change in changes]
 
     def acme_keys(self, *keys: HeldKey) -> Holding:
@@ -307,7 +309,7 @@ class DifferenceTest(ApplyTestCase):
 
     def test_into_an_empty_house(self) -> None:
         self.assertEqual(
-            self.lines(WHOLE, hashes={"alice@acme.example": "hash"}),
+            self.lines(WHOLE, passwords={"alice@acme.example": Stored("hash", "verifier")}),
             [
                 "+ organisation acme: contact Hostmaster@acme.example",
                 "+ domain acme.example: verified yes, catch_all alice@acme.example, delivery lmtp:127.0.0.1:24",
@@ -319,6 +321,26 @@ class DifferenceTest(ApplyTestCase):
                 "+ organisation other",
             ],
         )
+
+    def test_verifiers_come_and_go_with_the_organisations_scram(self) -> None:
+        def held(scram: bool, verifier: str | None) -> Holding:
+            mailboxes = (HeldMailbox("alice", "hash", scram=verifier),)
+            return Holding("acme", None, (HeldDomain("acme.example", mailboxes=mailboxes),), scram)
+
+        text = self.acme("mailboxes: [{local_part: alice, password: x}]")
+        off = text.replace("name: acme\n", "name: acme\n  scram: false\n", 1)
+        self.assertNotEqual(off, text)
+        stored = {"alice@acme.example": Stored("hash", "verifier")}
+        self.assertEqual(self.lines(text, held(True, "verifier"), passwords=stored), [])
+        self.assertEqual(
+            self.lines(text, held(True, None), passwords=stored), ["~ mailbox alice@acme.example: scram verifier"]
+        )
+        self.assertEqual(
+            self.lines(off, held(True, "verifier")),
+            ["~ organisation acme: scram yes -> no", "~ mailbox alice@acme.example: scram verifier"],
+        )
+        self.assertEqual(self.lines(off, held(False, None), passwords={"alice@acme.example": Stored("hash")}), [])
+        self.assertEqual(self.lines(off)[0], "+ organisation acme: scram no")
 
     def test_what_the_file_does_not_list_goes(self) -> None:
         held = Holding(
@@ -370,7 +392,7 @@ class DifferenceTest(ApplyTestCase):
             "aliases: [{local_part: sales, targets: [bob@acme.example]}]",
         )
         self.assertEqual(
-            self.lines(text, held, hashes={"alice@acme.example": "new"}),
+            self.lines(text, held, passwords={"alice@acme.example": Stored("new", "verifier")}),
             [
                 "~ domain acme.example: verified yes -> no, catch_all alice@acme.example -> none,"
                 " delivery maildir: -> none",

@@ -2,7 +2,8 @@ from argon2 import PasswordHasher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.adapters import passwords
-from mtad.adapters.passwords import hash_password, is_current, verify_password
+from mtad.adapters.passwords import hash_password, is_current, scram_verifier, verify_password
+from mtad.smtp.scram import is_of
 from mtad.testing import passwords as twin
 
 
@@ -18,6 +19,12 @@ class TwinTest(SynchronousTestCase):
 
 
 class PasswordsTest(SynchronousTestCase):
+    def test_verifiers_are_of_the_password_and_salted(self) -> None:
+        made = scram_verifier("käse 1")
+        self.assertTrue(is_of(made, "käse 1"))
+        self.assertNotEqual(scram_verifier("käse 1"), made)
+        self.assertIsNone(scram_verifier("\x07"))
+
     def test_a_hash_verifies_its_own_password_only(self) -> None:
         made = hash_password("käse 1")
         self.assertTrue(made.startswith("$argon2id$"))

@@ -47,11 +47,13 @@ _CREDENTIAL = """
 select m.id, m.organisation, m.local_part, m.enabled, m.password_hash,
        array(select p.what from user_domain_permissions p where p.mailbox = m.id order by p.what),
        array(select a.local_part || '@' || ad.name from aliases a join domains ad on ad.id = a.domain
-             where a.target_keys @> array[m.folded || '@' || d.name] and a.organisation = m.organisation order by 1)
-from mailboxes m join domains d on d.id = m.domain
+             where a.target_keys @> array[m.folded || '@' || d.name] and a.organisation = m.organisation order by 1),
+       case when o.scram then m.scram end
+from mailboxes m join domains d on d.id = m.domain join organisations o on o.id = m.organisation
 where d.name = %s and m.folded = %s
 """
 _ORGANISATION = "select id from organisations where name = %s"
+_LOGIN_KEY = "select value from secrets where name = 'login'"
 
 Question = tuple[str, str]
 """A folded local part (empty: the domain alone) and a domain."""
@@ -69,6 +71,7 @@ class PostgresDirectory:
         self._credentials: Cache[tuple[Credential | None]] = Cache(clock)
         self._organisations: Cache[tuple[int | None]] = Cache(clock)
         self._keys: Cache[tuple[SigningKey, ...]] = Cache(clock)
+        self._login_key: bytes | None = None
         self._waiting: dict[Question, list[Deferred[Entry]]] = {}
         wakeups.listen(self._heard, self._lost)
 
@@ -105,6 +108,13 @@ class PostgresDirectory:
             made = _at_most_one(_credential_of(address.domain))
             remembered = await self._find(self._credentials, key, _CREDENTIAL, question, made)
         return remembered[0]
+
+    async def login_key(self) -> bytes:
+        """Return the key that answers for nobody are made up with (IDirectory)."""
+        if self._login_key is None:
+            ((key,),) = await self._pool.query(_LOGIN_KEY, (), timeout_seconds=_LOOKUP_SECONDS)
+            self._login_key = bytes(key)
+        return self._login_key
 
     async def organisation(self, name: str) -> int | None:
         """Return the id of the organisation of that name (IDirectory)."""
@@ -241,8 +251,8 @@ def _credential_of(domain: str) -> Callable[[Row], Credential]:
     """Return what makes a credential of a row about a mailbox in that domain."""
 
     def made(row: Row) -> Credential:
-        mailbox_id, organisation, local_part, enabled, password_hash, send_as, aliases = row
+        mailbox_id, organisation, local_part, enabled, password_hash, send_as, aliases, scram = row
         mailbox = Mailbox(mailbox_id, organisation, Address(local_part, domain), enabled)
-        return Credential(mailbox, password_hash, tuple(send_as), tuple(map(from_plain, aliases)))
+        return Credential(mailbox, password_hash, tuple(send_as), tuple(map(from_plain, aliases)), scram)
 
     return made

@@ -22,14 +22,14 @@ ItemType = TypeVar("ItemType", bound=Item)
 _BETWEEN_TARGETS = "\n"
 _ROWS_A_STATEMENT = 5000
 
-_ORGANISATIONS = "select id, name, contact from organisations where name = any(%s)"
+_ORGANISATIONS = "select id, name, contact, scram from organisations where name = any(%s)"
 _DOMAINS = """
 select id, organisation, name, verified_at is not null, catch_all, delivery, outbound_tls
 from domains where organisation = any(%s) order by name
 """
 _MAILBOXES = """
 select m.domain, m.local_part, m.password_hash, m.enabled,
-       array(select p.what from user_domain_permissions p where p.mailbox = m.id order by p.what)
+       array(select p.what from user_domain_permissions p where p.mailbox = m.id order by p.what), m.scram
 from mailboxes m where m.organisation = any(%s) order by m.folded
 """
 _ALIASES = "select domain, local_part, targets from aliases where organisation = any(%s) order by folded"
@@ -47,8 +47,8 @@ where d.name = gone.domain and t.domain = d.id and t.folded = gone.folded
 """
 _REMOVE_DOMAINS = "delete from domains where name = any(%s)"
 _PUT_ORGANISATIONS = """
-insert into organisations (name, contact) select * from unnest(%s::text[], %s::text[])
-on conflict (name) do update set contact = excluded.contact
+insert into organisations (name, contact, scram) select * from unnest(%s::text[], %s::text[], %s::boolean[])
+on conflict (name) do update set contact = excluded.contact, scram = excluded.scram
 """
 _PUT_DOMAINS = """
 insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery, outbound_tls)
@@ -63,13 +63,14 @@ on conflict (name) do update set
     catch_all = excluded.catch_all, delivery = excluded.delivery, outbound_tls = excluded.outbound_tls
 """
 _PUT_MAILBOXES = """
-insert into mailboxes (organisation, domain, local_part, folded, password_hash, enabled)
-select d.organisation, d.id, put.local_part, put.folded, put.password_hash, put.enabled
-from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[])
-         as put (domain, local_part, folded, password_hash, enabled)
+insert into mailboxes (organisation, domain, local_part, folded, password_hash, enabled, scram)
+select d.organisation, d.id, put.local_part, put.folded, put.password_hash, put.enabled, put.scram
+from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::text[])
+         as put (domain, local_part, folded, password_hash, enabled, scram)
 join domains d on d.name = put.domain
 on conflict (domain, folded) do update set
-    local_part = excluded.local_part, password_hash = excluded.password_hash, enabled = excluded.enabled
+    local_part = excluded.local_part, password_hash = excluded.password_hash, enabled = excluded.enabled,
+    scram = excluded.scram
 """
 _REMOVE_PERMISSIONS = """
 delete from user_domain_permissions p
@@ -166,10 +167,11 @@ class Tenants:
 
 async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequence[str]) -> Present:
     found = await cursor.query(_ORGANISATIONS, (list(organisations),))
-    ids = [organisation for organisation, _, _ in found]
+    ids = [organisation for organisation, *_ in found]
     mailboxes: dict[int, list[HeldMailbox]] = {}
-    for domain, local_part, password_hash, enabled, send_as in await cursor.query(_MAILBOXES, (ids,)):
-        mailboxes.setdefault(domain, []).append(HeldMailbox(local_part, password_hash, enabled, tuple(send_as)))
+    for domain, local_part, password_hash, enabled, send_as, scram in await cursor.query(_MAILBOXES, (ids,)):
+        mailbox = HeldMailbox(local_part, password_hash, enabled, tuple(send_as), scram)
+        mailboxes.setdefault(domain, []).append(mailbox)
     aliases: dict[int, list[HeldAlias]] = {}
     for domain, local_part, targets in await cursor.query(_ALIASES, (ids,)):
         aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
@@ -188,7 +190,7 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
                 None if tls is None else TlsLevel(tls),
             )
         )
-    holdings = {name: Holding(name, contact, tuple(held.get(id_, ()))) for id_, name, contact in found}
+    holdings = {name: Holding(name, contact, tuple(held.get(id_, ())), scram) for id_, name, contact, scram in found}
     return Present(holdings, dict(await cursor.query(_OWNERS, (list(domains),))))
 
 
@@ -203,7 +205,9 @@ async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
     await remove_keys(cursor, [(change.domain, item) for change, item in _of_kind(removed, HeldKey)])
     await _in_bulk(cursor, _REMOVE_DOMAINS, [(item.name,) for _, item in _of_kind(removed, HeldDomain)])
     await _in_bulk(
-        cursor, _PUT_ORGANISATIONS, [(item.organisation, item.contact) for _, item in _of_kind(put, Holding)]
+        cursor,
+        _PUT_ORGANISATIONS,
+        [(item.organisation, item.contact, item.scram) for _, item in _of_kind(put, Holding)],
     )
     await _in_bulk(cursor, _PUT_DOMAINS, [_domain_row(change, item) for change, item in _of_kind(put, HeldDomain)], now)
     put_mailboxes = _of_kind(put, HeldMailbox)
@@ -228,7 +232,8 @@ def _domain_row(change: Change, domain: HeldDomain) -> tuple[Any, ...]:
 
 
 def _mailbox_row(change: Change, mailbox: HeldMailbox) -> tuple[Any, ...]:
-    return change.domain, mailbox.local_part, folded(mailbox.local_part), mailbox.password_hash, mailbox.enabled
+    name = mailbox.local_part
+    return change.domain, name, folded(name), mailbox.password_hash, mailbox.enabled, mailbox.scram
 
 
 def _alias_row(change: Change, alias: HeldAlias) -> tuple[Any, ...]:
