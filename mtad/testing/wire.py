@@ -89,12 +89,16 @@ class MemoryHandle:
 
 @implementer(ITLSTransport, ISystemHandle, IConsumer, IPushProducer)
 class MemoryTransport:
-    """One end of a connection. `segment_octets` is the most a single `dataReceived` gets."""
+    """One end of a connection. `segment_octets` is the most a single `dataReceived` gets.
+
+    `write_count` says how often something was written here; `other` is the other end.
+    """
 
     TLS = False
 
     def __init__(self, clock: IReactorTime, host: IAddress, peer: IAddress, segment_octets: int) -> None:
         self.connected = True
+        self.write_count = 0
         self.disconnecting = False
         self.reading = True
         self.tls_contexts: list[object] = []
@@ -117,7 +121,7 @@ class MemoryTransport:
     def join(self, protocol: IProtocol, other: "MemoryTransport", outward: Flow, inward: Flow) -> None:
         """Say what this end is connected to; the protocol hears of it by `makeConnection`, which is the caller's."""
         self.protocol = protocol
-        self._other = other
+        self.other = other
         self._outward = outward
         self._inward = inward
 
@@ -134,6 +138,7 @@ class MemoryTransport:
             raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
         if not data or not self.connected or self._write_closed or self._aborting:
             return
+        self.write_count += 1
         self._buffer.put(data, self.TLS)
         if self._producer is not None and self._streaming and self._buffer.octets > BUFFER_OCTETS:
             self._producer_paused = True
@@ -170,7 +175,7 @@ class MemoryTransport:
         self._buffer.clear()
         self._outward.clear()
         self._outward.reset = True
-        self._other.stir_receiving()
+        self.other.stir_receiving()
         self._clock.callLater(0, self._lose, Failure(ConnectionAborted()))
 
     def getHost(self) -> IPv4Address | IPv6Address:
@@ -200,8 +205,8 @@ class MemoryTransport:
         self.tls_contexts.append(contextFactory)
         self.TLS = True
         alsoProvides(self, ISSLTransport)
-        if self._other.TLS:
-            for end in (self, self._other):
+        if self.other.TLS:
+            for end in (self, self.other):
                 self._clock.callLater(0, end.shake_hands)
         self.stir_receiving()
 
@@ -272,7 +277,7 @@ class MemoryTransport:
             return
         while self._buffer.octets and (room := WINDOW_OCTETS - self._outward.octets) > 0:
             self._outward.put(*self._buffer.take(room))
-        self._other.stir_receiving()
+        self.other.stir_receiving()
         if not self._buffer.octets:
             self._drained()
 
@@ -285,7 +290,7 @@ class MemoryTransport:
         elif self._write_closing and not self._write_closed:
             self._write_closed = True
             self._outward.ended = True
-            self._other.stir_receiving()
+            self.other.stir_receiving()
             if IHalfCloseableProtocol.providedBy(self.protocol):
                 self._guarded(self.protocol.writeConnectionLost)
 
@@ -295,7 +300,7 @@ class MemoryTransport:
             return
         if self.disconnecting:
             self._inward.clear()
-            self._other.room_was_made()
+            self.other.room_was_made()
         elif self.reading:
             self._read()
 
@@ -307,7 +312,7 @@ class MemoryTransport:
             self._lose(Failure(ConnectionLost("plain octets where TLS was expected")))
         elif flow.parcels and (self.TLS or not flow.parcels[0][1]):
             data, _ = flow.take(self._segment_octets)
-            self._other.room_was_made()
+            self.other.room_was_made()
             self.stir_receiving()
             self._guarded(lambda: self.protocol.dataReceived(data))
         elif flow.ended and not flow.parcels and not self._read_ended:
@@ -340,7 +345,7 @@ class MemoryTransport:
         if self._outward.reset or not reason.check(ConnectionDone):
             self._outward.reset = True
         self._outward.ended = True
-        self._other.stir_receiving()
+        self.other.stir_receiving()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
