@@ -19,6 +19,7 @@ MAX_FIELDS = 2000
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 # field-name = 1*ftext ; ftext = %d33-57 / %d59-126
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:(.*+)", re.DOTALL)
+_RAW_FIELD = re.compile(rb"([!-9;-~]++[ \t]*+):(.*+)", re.DOTALL)
 
 
 def split(content: bytes) -> tuple[bytes, bytes]:
@@ -31,8 +32,12 @@ def split(content: bytes) -> tuple[bytes, bytes]:
 
 def fields(header_block: bytes) -> list[tuple[bytes, bytes]]:
     """Return names and raw values of the first `MAX_FIELDS` lines; a value is all between colon and ending CRLF."""
-    lines = _FIELD_END.split(header_block, MAX_FIELDS)[:MAX_FIELDS]
-    return [(match[1], match[2]) for match in map(_FIELD.match, lines) if match]
+    return _found(_FIELD, header_block)
+
+
+def raw_fields(header_block: bytes) -> list[tuple[bytes, bytes]]:
+    """Return what `fields` does, the names with the white space before their colons: signatures may be over it."""
+    return _found(_RAW_FIELD, header_block)
 
 
 def is_whole(header_block: bytes) -> bool:
@@ -56,6 +61,11 @@ def count(header_block: bytes, name: bytes) -> int:
     """Return how many fields have that name, in any case, counting no further than `MAX_FIELDS`."""
     found = _beginning(name.lower()).finditer(_searchable(header_block))
     return sum(1 for _ in islice(found, MAX_FIELDS))
+
+
+def _found(pattern: re.Pattern[bytes], header_block: bytes) -> list[tuple[bytes, bytes]]:
+    lines = _FIELD_END.split(header_block, MAX_FIELDS)[:MAX_FIELDS]
+    return [(match[1], match[2]) for match in map(pattern.match, lines) if match]
 
 
 def _searchable(header_block: bytes) -> bytes:

@@ -79,7 +79,7 @@ class Arc:
 
     `sealers` are the d= of the seals, the oldest first; `oldest_pass` is the instance from which on all
     message signatures hold, 0 when all do. `dmarc_passed` tells for each sealer, when the chain passes, whether its own
-    results said that DMARC passed.
+    results said that DMARC passed. `temporary` tells of a FAIL that it is for a key that could not be asked for.
     """
 
     result: Result
@@ -87,6 +87,7 @@ class Arc:
     sealers: tuple[str, ...] = ()
     dmarc_passed: tuple[bool, ...] = ()
     oldest_pass: int = 0
+    temporary: bool = False
 
 
 class DmarcPolicy(Enum):
