@@ -8,10 +8,10 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     verification/  L1  whose mail it is: signatures, their keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail
-    scheduling/    L1  when to try again
+    scheduling/    L1  when to try again, and when to tell that it takes long
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, protocol, authentication, turns, session, submission, routing, reception
-    outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, bounce
+    outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, duty, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
     web/           L4  health, ready, metrics
@@ -35,7 +35,7 @@ The journey of a message:
     10  deliver: hosts, TLS, talk            outbound/delivery, local, remote around routing/exchangers, guard; client,
                                              session around smtp/client
     11  when again                           scheduling/retry
-    12  settle and report: one transaction   outbound/bounce, IQueue.settle
+    12  settle and report: one transaction   outbound/duty, bounce, IQueue.settle
 
 Arrows only go down; the one way back is 12 to 9, through the queue.
 """
