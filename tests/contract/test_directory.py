@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
+from mtad.adapters.postgres.destinations import remove_destination, set_destination
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
@@ -18,6 +19,7 @@ from mtad.model.address import Address, from_plain
 from mtad.model.dkim import SigningKey
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Sign
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import Alias, Credential, Entry, LmtpDelivery, Mailbox, MaildirDelivery
 from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
@@ -66,17 +68,33 @@ SHOP = Holding(
 )
 
 
+STRICT = Holding(
+    "strict",
+    None,
+    (
+        HeldDomain("encrypt.example", True, outbound_tls=TlsLevel.ENCRYPT),
+        HeldDomain("pending.example", False, outbound_tls=TlsLevel.VERIFY),
+        HeldDomain("plain.example", True, mailboxes=(HeldMailbox("alice"),)),
+        HeldDomain("verify.example", True, outbound_tls=TlsLevel.VERIFY),
+    ),
+)
+
+
 def started(coroutine: object) -> Deferred:
     return Deferred.fromCoroutine(coroutine)
 
 
 class DirectoryContract:
-    """Subclasses give `self.directory`, and `hold`: after it returned the directory has heard of it."""
+    """Subclasses give `self.directory`, `hold` and `want`: after they returned the directory has heard of it."""
 
     timeout = 20
     directory: IDirectory
 
     async def hold(self, holding: Holding) -> None:
+        raise NotImplementedError
+
+    async def want(self, domain: str, tls: TlsLevel | None) -> None:
+        """Want so much TLS of a domain elsewhere, or nothing."""
         raise NotImplementedError
 
     async def entry(self, text: str) -> Entry:
@@ -235,6 +253,34 @@ class DirectoryContract:
         found = await self.directory.credential(from_plain("ann@shop.example"))
         self.assertNotIn(from_plain("a@thief.example"), found.aliases)
 
+    async def test_the_stricter_tls_of_destination_and_sender_holds(self) -> None:
+        await self.hold(STRICT)
+        ask = self.directory.tls_level
+        senders = (None, "elsewhere.example", "plain.example", "pending.example", "encrypt.example", "verify.example")
+        none, may, encrypt, verify = TlsLevel
+        for wanted, found in (
+            (None, (None, None, None, None, encrypt, verify)),
+            (none, (none, none, none, none, encrypt, verify)),
+            (may, (may, may, may, may, encrypt, verify)),
+            (encrypt, (encrypt, encrypt, encrypt, encrypt, encrypt, verify)),
+            (verify, (verify, verify, verify, verify, verify, verify)),
+            (None, (None, None, None, None, encrypt, verify)),
+        ):
+            await self.want("remote.example", wanted)
+            self.assertEqual(tuple([await ask("remote.example", sender) for sender in senders]), found)
+            self.assertIsNone(await ask("other.example", None))
+
+    async def test_what_is_wanted_of_a_destination_makes_it_nobodys(self) -> None:
+        await self.hold(STRICT)
+        await self.want("remote.example", TlsLevel.ENCRYPT)
+        await self.want("plain.example", TlsLevel.VERIFY)
+        self.assertEqual(await self.entry("x@remote.example"), Entry(None, None, TlsLevel.ENCRYPT))
+        self.assertEqual(await self.entry("y@remote.example"), Entry(None, None, TlsLevel.ENCRYPT))
+        self.assertIsNone(await self.directory.domain("remote.example"))
+        hosted = await self.entry("alice@plain.example")
+        self.assertIsInstance(hosted.behind, Mailbox)
+        self.assertEqual((hosted.domain.outbound_tls, hosted.tls), (None, TlsLevel.VERIFY))
+
     async def test_organisations_have_ids(self) -> None:
         await self.hold(ACME)
         domain = await self.directory.domain("acme.example")
@@ -286,6 +332,11 @@ class MemoryDirectoryTest(DirectoryContract, TestCase):
 
     async def hold(self, holding: Holding) -> None:
         self.directory.hold(holding, NOW)
+
+    async def want(self, domain: str, tls: TlsLevel | None) -> None:
+        self.directory.destinations.pop(domain, None)
+        if tls is not None:
+            self.directory.destinations[domain] = tls
 
     async def test_it_can_be_slow_and_away_and_remembers_what_it_was_asked(self) -> None:
         await self.hold(ACME)
@@ -383,6 +434,24 @@ class PostgresDirectoryTest(DirectoryContract, PostgresTest):
         await self.change(holding)
         await self.told()
 
+    async def want(self, domain: str, tls: TlsLevel | None) -> None:
+        done = remove_destination(self.pool, domain) if tls is None else set_destination(self.pool, domain, tls)
+        await done
+        await self.told()
+
+    async def test_a_destination_is_news_when_it_changes_and_only_then(self) -> None:
+        for change, news in (
+            (set_destination(self.pool, "remote.example", TlsLevel.NONE), True),
+            (set_destination(self.pool, "remote.example", TlsLevel.NONE), False),
+            (set_destination(self.pool, "remote.example", TlsLevel.MAY), True),
+            (remove_destination(self.pool, "remote.example"), True),
+            (remove_destination(self.pool, "remote.example"), False),
+        ):
+            self.news.clear()
+            self.assertEqual(await change, news)
+            await self.told()
+            self.assertEqual(set(self.news), {"domain:remote.example"} if news else set())
+
     async def test_a_renamed_mailbox_is_told_by_both_names(self) -> None:
         await self.hold(ACME)
         await self.entry("alice@acme.example")
@@ -447,6 +516,16 @@ class PostgresCachingTest(PostgresTest):
             tell()
             with self.assertRaises(Unavailable):
                 await ask(ALICE)
+
+    async def test_what_tls_there_must_be_is_known_with_the_domain(self) -> None:
+        await self.directory.domain("remote.example")
+        await self.directory.domain("plain.example")
+        asked = len(self.pool.asked)
+        self.assertIsNone(await self.directory.tls_level("remote.example", "plain.example"))
+        self.assertEqual(len(self.pool.asked), asked)
+        self.wakeups.notify("mtad_directory", "domain:remote.example")
+        await self.directory.tls_level("remote.example", "plain.example")
+        self.assertEqual(len(self.pool.asked), asked + 1)
 
     async def test_very_many_lookups_are_several_queries(self) -> None:
         answers = await gatherResults([self.ask(f"user{n}@acme.example") for n in range(1001)])

@@ -20,6 +20,7 @@ from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
 from mtad.smtp.scram import is_of
 from mtad.verification import keys
@@ -48,7 +49,7 @@ ACME = Holding(
         ),
         HeldDomain("maildir.example", True, delivery=MaildirDelivery()),
         HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here")),
-        HeldDomain("smtp.example", True, delivery=SmtpDelivery("127.0.0.1:2526")),
+        HeldDomain("smtp.example", True, delivery=SmtpDelivery("127.0.0.1:2526"), outbound_tls=TlsLevel.VERIFY),
     ),
 )
 

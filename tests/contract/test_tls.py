@@ -15,7 +15,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.tls import ServerContext, TlsContexts
+from mtad.adapters.tls import MAX_VERIFYING, ServerContext, TlsContexts
 from mtad.interfaces import INetwork, ITlsContexts
 from mtad.model.errors import InvalidInput
 from mtad.model.next_hop import TlsLevel
@@ -212,6 +212,20 @@ class ClientTest(SynchronousTestCase):
     def test_an_address_is_no_server_name(self) -> None:
         for host in ("192.0.2.1", "2001:db8::1", "[192.0.2.1]", "/run/smtp", "mx.b\xfccher.example"):
             self.assertIsNone(self.shake_hands(TlsLevel.MAY, host).get_servername(), host)
+
+    def test_what_is_no_name_cannot_be_verified(self) -> None:
+        contexts = TlsContexts()
+        for host in ("mx_1.example", "-a.example", "a..b", "", "x" * 300, "\\x00.example", "xn--a.example"):
+            self.assertRaises(InvalidInput, contexts.client, TlsLevel.VERIFY, host)
+            contexts.client(TlsLevel.ENCRYPT, host)
+
+    def test_a_host_is_asked_for_again_and_only_so_many_are_kept(self) -> None:
+        contexts = TlsContexts()
+        first = contexts.client(TlsLevel.VERIFY, NAME)
+        self.assertIs(contexts.client(TlsLevel.VERIFY, NAME), first)
+        for n in range(MAX_VERIFYING):
+            contexts.client(TlsLevel.VERIFY, f"mx{n}.example")
+        self.assertIsNot(contexts.client(TlsLevel.VERIFY, NAME), first)
 
 
 class StrictnessTest(SynchronousTestCase):

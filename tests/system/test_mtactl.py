@@ -128,6 +128,33 @@ class MigrateTest(DatabaseCase):
         self.assertIn("its schema needs mtad of schema version 9000 or later", await self.refused("queue", "list"))
 
 
+class DestinationTest(DatabaseCase):
+    async def test_what_is_wanted_of_a_destination(self) -> None:
+        self.assertEqual(json.loads(await self.mtactl("destination", "list", "--json")), [])
+        self.assertEqual(await self.mtactl("destination", "set", "B\u00fccher.example", "--tls", "verify"),
+                         "xn--bcher-kva.example: tls verify\n")  # fmt: skip
+        await self.mtactl("destination", "set", "a.example", "--tls", "none")
+        self.assertEqual(await self.mtactl("destination", "set", "a.example", "--tls", "none"), "no change\n")
+        wanted = [{"domain": "a.example", "tls": "none"}, {"domain": "xn--bcher-kva.example", "tls": "verify"}]
+        self.assertEqual(json.loads(await self.mtactl("destination", "list", "--json")), wanted)
+        self.assertEqual(json.loads(await self.mtactl("destination", "show", "A.example", "--json")), wanted[0])
+        self.assertRegex(await self.mtactl("destination", "show", "a.example"), r"\Adomain +tls\na.example +none\n\Z")
+        self.assertEqual(await self.mtactl("destination", "remove", "a.example"), "a.example: removed\n")
+        for command in ("show", "remove"):
+            said = await self.refused("destination", command, "a.example")
+            self.assertEqual(said, "mtactl: a.example: nothing is wanted of this destination\n")
+
+    async def test_a_wrong_level_or_domain_is_a_wrong_command_line(self) -> None:
+        for words in (
+            ("a.example", "--tls", "much"),
+            ("a.example",),
+            ("a b", "--tls", "may"),
+            ("x@y.example", "--tls", "may"),
+        ):
+            ended = await self.run_raw("--config", self.config, "destination", "set", *words)
+            self.assertEqual((ended.output, ended.status), ("", 2))
+
+
 class ApplyTest(DatabaseCase):
     async def counts(self) -> tuple[int, int, int]:
         tables = ("domains", "mailboxes", "aliases")

@@ -17,6 +17,7 @@ from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address, from_plain
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
 from mtad.verification.keys import generate
 
@@ -30,6 +31,7 @@ organisations:
         verified: true
         catch_all: alice@acme.example
         delivery: {kind: lmtp, addr: "127.0.0.1:24"}
+        policy: {outbound_tls: verify}
         mailboxes:
           - {local_part: Alice, password: "wonderland"}
           - {local_part: bob, enabled: false}
@@ -86,6 +88,7 @@ class FormTest(ApplyTestCase):
                         HeldAlias("sales", (alice, from_plain("BOB@acme.example"))),
                         HeldAlias("all", (from_plain("sales@acme.example"),)),
                     ),
+                    outbound_tls=TlsLevel.VERIFY,
                 ),
                 HeldDomain("xn--bcher-kva.example", delivery=MaildirDelivery("/srv/mail")),
             ),
@@ -98,6 +101,9 @@ class FormTest(ApplyTestCase):
             ("verified: maybe",): f"file:5: {at}verified: expected true or false, got 'maybe'",
             ("catch_all: alice",): f"file:5: {at}catch_all: expected an address such as alice@example.com, got 'alice'",
             ("delivery: {kind: uucp}",): f"file:5: {at}delivery.kind: expected one of maildir, lmtp, smtp, got 'uucp'",
+            (
+                "policy: {outbound_tls: may}",
+            ): f"file:5: {at}policy.outbound_tls: expected one of encrypt, verify, got 'may'",
             ("delivery: {kind: lmtp}",): f"file:5: {at}delivery: expected the key addr",
             ("delivery: {kind: lmtp, addr: nowhere}",): f"file:5: {at}delivery.addr: expected host:port or the path",
             (
@@ -312,7 +318,8 @@ class DifferenceTest(ApplyTestCase):
             self.lines(WHOLE, passwords={"alice@acme.example": Stored("hash", "verifier")}),
             [
                 "+ organisation acme: contact Hostmaster@acme.example",
-                "+ domain acme.example: verified yes, catch_all alice@acme.example, delivery lmtp:127.0.0.1:24",
+                "+ domain acme.example: verified yes, catch_all alice@acme.example, delivery lmtp:127.0.0.1:24,"
+                " outbound_tls verify",
                 "+ mailbox Alice@acme.example: password",
                 "+ mailbox bob@acme.example: enabled no",
                 "+ alias sales@acme.example: targets alice@acme.example BOB@acme.example",
