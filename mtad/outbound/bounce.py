@@ -18,7 +18,7 @@ from mtad.model.envelope import Recipient
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance, Job, Message, Settlement, Told
-from mtad.model.outcome import Deferred, Delivered
+from mtad.model.outcome import Deferred, Delivered, Outcome, Scope
 from mtad.model.report import Action, Fate, Report
 from mtad.model.route import Place, Route
 from mtad.outbound.duty import Duty
@@ -29,11 +29,12 @@ EXPIRED = "4.4.7"
 """Delivery time expired; of class 4 because sending it again may help (RFC 3463 §2, §3.5)."""
 
 MAX_RETURNED_OCTETS = 1024 * 1024
-"""Of a larger message RET=FULL returns the header as well: a report is to be no heavier burden than what it reports."""
+"""Of a larger message only the header is returned, whatever RET asks for: whoever is named as sender has to bear it."""
 
 _DELIVERED = "it was put into the mailbox"
 _EXPANDED = "the address stands for several others, and the message is on its way to them"
 _LATE = "it could not be delivered yet"
+_OUR_TROUBLE = "this server has trouble of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _fate(duty: Duty, now: float) -> Fate:
     recipient, outcome = duty.target.recipient, duty.result.outcome
     fate = Fate(recipient.original, "2.0.0", _DELIVERED, "", now, orcpt=recipient.orcpt)
     host = outcome.remote.host if outcome.remote else None
-    said = outcome.detail if isinstance(outcome, Delivered) else outcome.told or outcome.detail
+    said = _said(outcome)
     match duty.action:
         case Action.DELIVERED:
             return replace(fate, status=_of_class("2", outcome.status))
@@ -133,6 +134,15 @@ def _fate(duty: Duty, now: float) -> Fate:
                 attempted_at=None if duty.result.reason == RETURNED else now,
                 remote_host=host,
             )
+
+
+def _said(outcome: Outcome) -> str:
+    """Return what the sender may hear of an attempt: of trouble of ours, no more than that."""
+    if isinstance(outcome, Delivered):
+        return outcome.detail
+    if outcome.scope is Scope.OURS and not outcome.told:
+        return _OUR_TROUBLE
+    return outcome.told or outcome.detail
 
 
 def _of_class(digit: str, status: str) -> str:

@@ -181,6 +181,13 @@ class FailedTest(BounceCase):
         self.assertNotIn("127.0.0.1", text)
         self.assertEqual(text.count("Last-Attempt-Date"), 2)
 
+    def test_of_our_own_trouble_a_sender_hears_no_more_than_that(self) -> None:
+        away = Deferred("the directory does not answer: 10.0.0.5 is gone", Scope.OURS, "4.3.0")
+        for now in (5 * HOUR, 432_000.0):
+            text = self.text(job(1), away, now=now)
+            self.assertIn("Diagnostic-Code: X-mtad; this server has trouble of its own\r\n", text)
+            self.assertNotIn("10.0.0.5", text)
+
     def test_what_is_final_is_of_class_five_whatever_the_remote_called_it(self) -> None:
         self.assertIn("Status: 5.2.2", self.text(job(1), Failed("550 4.2.2 odd", Scope.RECIPIENT, "4.2.2")))
 
