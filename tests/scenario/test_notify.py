@@ -1,5 +1,6 @@
 """What senders ask to be told (RFC 3461), on the whole server: every wish, every end, every kind of next hop."""
 
+from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
@@ -11,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config.kinds import Seconds
 from mtad.config.sections import Queue
+from mtad.inbound.envelopes import Stamp, address_messages
+from mtad.inbound.routing import RoutingService
 from mtad.interfaces import IAcceptance
 from mtad.model.address import Address, from_plain
-from mtad.model.envelope import PLAIN, Parameters, Recipient
+from mtad.model.envelope import PLAIN, Parameters, Peer, Recipient
 from mtad.model.identity import parse_id
 from mtad.model.job import Acceptance, Message
 from mtad.model.tenant import LmtpDelivery
@@ -220,6 +223,67 @@ class DelayTest(NotifyCase):
         self.serve()
         self.world.advance(DAY, step=8.0)
         self.assertEqual(self.reports(), [])
+
+
+class AliasTest(NotifyCase):
+    """A sender's wishes behind an alias (RFC 3461 §5.2.7)."""
+
+    def addressed(self, to: str, notify: str) -> int:
+        """Accept a message for an address as reception does once RCPT asked for that."""
+        queue, routing = map(self.world.server.getServiceNamed, ("queue", "routing"))
+        assert IAcceptance.providedBy(queue)
+        assert isinstance(routing, RoutingService)
+        route = replace(self.successResultOf(routing.route(from_plain(to))), notify=notify, orcpt=f"rfc822;{to}")
+        now = self.world.wall.now()
+        stamp = Stamp(queue.next_id(), queue.next_id, len(CONTENT), now, now + 5 * DAY, None)
+        messages = address_messages(Peer("192.0.2.7", 4000), ALICE, (route,), stamp)
+        accepted: Deferred[None] = queue.accept(Acceptance(stamp.content_id, CONTENT, messages))
+        self.world.turn()
+        self.assertIsNone(self.successResultOf(accepted))
+        self.world.advance(5)
+        return stamp.content_id
+
+    def told(self) -> list[tuple[str, str]]:
+        fields = [self.fields(report) for report in self.reports()]
+        self.assertEqual([each["Original-Recipient"] for each in fields], [each["Final-Recipient"] for each in fields])
+        return sorted((each["Action"], each["Final-Recipient"]) for each in fields)
+
+    def test_one_that_leads_to_one_is_delivered(self) -> None:
+        self.world.alias("sales@acme.example", "bob@acme.example")
+        self.addressed("sales@acme.example", ALL)
+        self.assertEqual(self.told(), [("delivered", "rfc822; sales@acme.example")])
+
+    def test_one_that_leads_to_several_is_expanded_once(self) -> None:
+        self.world.alias("team@acme.example", "bob@acme.example", "cid@acme.example", "ann@store.example")
+        self.serve(LMTP, **{".": [b"452 4.2.2 full\r\n", b"250 2.0.0 OK\r\n"]})
+        message = self.addressed("team@acme.example", ALL)
+        self.assertEqual(self.told(), [("expanded", "rfc822; team@acme.example")])
+        named = [
+            event.facts["expansion_report"] for event in self.world.story(message) if "expansion_report" in event.facts
+        ]
+        self.assertEqual(len(named), 1)
+        self.world.advance(HOUR, step=8.0)
+        self.assertIsNone(self.world.store.waiting(message))
+        for mailbox in ("bob", "cid"):
+            self.assertEqual(len(self.world.mail(f"{mailbox}@acme.example")), 1)
+        self.assertEqual(len(self.told()), 1)
+
+    def test_the_first_of_several_may_have_to_be_tried_again(self) -> None:
+        self.world.alias("team@acme.example", "ann@store.example", "bob@acme.example")
+        server = self.serve(LMTP, **{".": b"452 4.2.2 full\r\n"})
+        self.addressed("team@acme.example", "SUCCESS,FAILURE")
+        self.world.advance(HOUR, step=8.0)
+        self.assertGreater(len(server.messages), 2)
+        self.assertEqual(self.told(), [("expanded", "rfc822; team@acme.example")])
+
+    def test_what_fails_behind_it_is_told_when_that_was_asked_for(self) -> None:
+        self.world.alias("team@acme.example", "bob@acme.example", "ann@store.example")
+        self.serve(LMTP, **{".": b"550 5.2.0 never\r\n"})
+        team = "rfc822; team@acme.example"
+        self.addressed("team@acme.example", "SUCCESS")
+        self.assertEqual(self.told(), [("expanded", team)])
+        self.addressed("team@acme.example", "SUCCESS,FAILURE")
+        self.assertEqual(self.told(), [("expanded", team), ("expanded", team), ("failed", team)])
 
 
 class ReportsTest(NotifyCase):
