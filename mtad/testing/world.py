@@ -22,6 +22,7 @@ from mtad.interfaces import Ports
 from mtad.model.address import Address
 from mtad.model.event import Event
 from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
+from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LocalDelivery
 from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
@@ -119,6 +120,7 @@ class World:
         verified: bool = True,
         catch_all: str | None = None,
         delivery: LocalDelivery | None = None,
+        outbound_tls: TlsLevel | None = None,
     ) -> None:
         """Let an organisation have these mailboxes, and nothing else in their domains."""
         domains: dict[str, list[HeldMailbox]] = {}
@@ -132,6 +134,7 @@ class World:
                 catch_all=_address(catch_all) if catch_all else None,
                 delivery=delivery,
                 mailboxes=tuple(mailboxes),
+                outbound_tls=outbound_tls,
             )
             for name, mailboxes in domains.items()
         ]

@@ -11,7 +11,7 @@ from mtad.config import DialAddress, ListenAddress, Name, Relay, Secret
 from mtad.interfaces import IAcceptance
 from mtad.model.address import Address, from_plain
 from mtad.model.answer import Status
-from mtad.model.envelope import Recipient
+from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.event import Event
 from mtad.model.job import Acceptance, Message
 from mtad.model.next_hop import TlsLevel
@@ -50,7 +50,14 @@ class RemoteCase(SynchronousTestCase):
         self.world.network.serve(where, server)
         return server
 
-    def sent(self, *recipients: str, sender: Address | None = ALICE, content: bytes = CONTENT) -> int:
+    def sent(
+        self,
+        *recipients: str,
+        sender: Address | None = ALICE,
+        content: bytes = CONTENT,
+        parameters: Parameters = PLAIN,
+        lifetime: float = 5 * DAY,
+    ) -> int:
         """Accept a message for recipients elsewhere, and let happen what happens at once."""
         queue = self.world.server.getServiceNamed("queue")
         assert IAcceptance.providedBy(queue)
@@ -74,7 +81,8 @@ class RemoteCase(SynchronousTestCase):
                         content_id=message,
                         size=len(content),
                         received_at=now,
-                        expires_at=now + 5 * DAY,
+                        expires_at=now + lifetime,
+                        parameters=parameters,
                     ),
                 ),
             )
@@ -216,6 +224,20 @@ class TroubleTest(RemoteCase):
         facts = self.last(self.sent("bob@remote.example"))
         self.assertEqual(facts["host"], "mx1.remote.example")
         self.assertIn("mx0.remote.example[192.0.2.24:25]: cannot connect", str(facts["earlier"]))
+
+    def test_a_dead_host_is_waited_for_once_a_minute(self) -> None:
+        self.name("remote.example", "192.0.2.24", "192.0.2.25")
+        self.world.network.silent.add("192.0.2.24:25")
+        self.serve()
+        first = self.sent("bob@remote.example")
+        self.assertEqual(self.kinds(first), [])
+        self.world.advance(31)
+        self.assertEqual(self.kinds(first), ["delivered"])
+        self.assertEqual(self.kinds(self.sent("bob@remote.example")), ["delivered"])
+        self.assertEqual(self.world.network.dialled.count("192.0.2.24:25"), 1)
+        self.world.advance(MINUTE)
+        self.sent("bob@remote.example")
+        self.assertEqual(self.world.network.dialled.count("192.0.2.24:25"), 2)
 
     def test_a_domain_that_wants_no_mail(self) -> None:
         self.world.zone["null.example"] = ["MX 0 ."]
@@ -364,6 +386,118 @@ class TlsTest(RemoteCase):
         session.transport.write(b"220 go\r\n")
         session.transport.loseConnection()
         return SILENCE
+
+
+class WantedTlsTest(RemoteCase):
+    """What the operator wants of destinations, and of what is sent as a domain here."""
+
+    OFFER: Mapping[bytes, Answer] = {b"EHLO": TlsTest.OFFER, b"STARTTLS": START_TLS}
+
+    def test_a_destination_that_is_not_to_be_asked_for_tls(self) -> None:
+        server = self.serve(self.OFFER)
+        self.world.directory.destinations["remote.example"] = TlsLevel.NONE
+        self.assertEqual(self.last(self.sent("bob@remote.example"))["tls"], "clear")
+        self.assertNotIn(b"STARTTLS", server.lines)
+
+    def test_where_it_is_needed_mail_waits_for_it_and_comes_back_in_the_end(self) -> None:
+        self.serve()
+        self.world.directory.destinations["remote.example"] = TlsLevel.ENCRYPT
+        message = self.sent("bob@remote.example", lifetime=2 * HOUR)
+        self.assertEqual(self.kinds(message), ["deferred"])
+        facts = self.last(message)
+        self.assertEqual(facts["status"], "4.7.4")
+        self.assertIn("offers no STARTTLS", str(facts["detail"]))
+        self.world.advance(2 * HOUR + MINUTE)
+        self.assertEqual(self.kinds(message)[-1], "failed")
+        self.assertTrue(any(b"4.7.4" in report for report in self.world.mail("alice@acme.example")))
+
+    def test_the_next_host_that_has_it_gets_the_mail(self) -> None:
+        self.name("remote.example", "192.0.2.24", "192.0.2.25")
+        clear = self.serve(where="192.0.2.24:25")
+        self.serve(self.OFFER)
+        self.world.directory.destinations["remote.example"] = TlsLevel.ENCRYPT
+        facts = self.last(self.sent("bob@remote.example"))
+        self.assertEqual((facts["host"], facts["tls"], clear.messages), ("mx1.remote.example", "TLSv1.3", []))
+
+    def test_what_is_sent_as_a_domain_needs_it_wherever_it_goes(self) -> None:
+        self.world.host("alice@acme.example", outbound_tls=TlsLevel.VERIFY)
+        self.world.host("eve@lax.example", organisation="lax")
+        self.world.directory.destinations["remote.example"] = TlsLevel.NONE
+        self.serve(self.OFFER)
+        self.sent("bob@remote.example")
+        self.assertEqual(self.world.tls.asked, [(TlsLevel.VERIFY, "mx0.remote.example")])
+        self.assertEqual(
+            self.last(self.sent("bob@remote.example", sender=from_plain("eve@lax.example")))["tls"], "clear"
+        )
+        self.assertEqual(self.last(self.sent("bob@remote.example", sender=None))["tls"], "clear")
+
+    def test_a_change_holds_for_what_waits(self) -> None:
+        self.serve()
+        self.world.directory.destinations["remote.example"] = TlsLevel.ENCRYPT
+        message = self.sent("bob@remote.example")
+        del self.world.directory.destinations["remote.example"]
+        self.world.advance(HOUR)
+        self.assertEqual(self.kinds(message), ["deferred", "delivered"])
+
+    def test_while_nobody_knows_what_is_wanted_nothing_is_sent(self) -> None:
+        server = self.serve()
+        self.world.directory.reachable = False
+        message = self.sent("bob@remote.example")
+        self.assertEqual(self.kinds(message), ["deferred"])
+        self.assertEqual(server.sessions, [])
+
+
+class FittingTest(RemoteCase):
+    """What a server cannot take comes back, and nothing of it was sent."""
+
+    def offering(self, *keywords: str) -> ScriptedServer:
+        return self.serve(
+            {b"EHLO": "".join(f"250-{word}\r\n" for word in ("hi", *keywords)).encode() + b"250 HELP\r\n"}
+        )
+
+    def report(self) -> bytes:
+        """Return the report that alice has got."""
+        self.world.advance(MINUTE)
+        (report,) = self.world.mail("alice@acme.example")
+        return report
+
+    def test_a_message_larger_than_the_server_takes(self) -> None:
+        server = self.offering("SIZE 1000")
+        message = self.sent("bob@remote.example", content=LARGE)
+        self.assertEqual(self.kinds(message), ["failed"])
+        self.assertEqual((self.last(message)["status"], self.last(message)["host"]), ("5.3.4", "mx0.remote.example"))
+        self.assertEqual(server.lines, [b"EHLO mx.test"])
+        self.assertIn(b"Status: 5.3.4", self.report())
+
+    def test_an_address_that_the_server_cannot_be_told(self) -> None:
+        server = self.offering("8BITMIME")
+        message = self.sent("zoë@remote.example", "bob@remote.example")
+        self.assertEqual(self.kinds(message), ["failed", "delivered"])
+        self.assertEqual(self.attempts(message)[0].facts["status"], "5.6.7")
+        self.assertEqual([line for line in server.lines if b"RCPT" in line], [b"RCPT TO:<bob@remote.example>"])
+        self.assertIn(b"Status: 5.6.7", self.report())
+
+    def test_a_header_that_the_server_cannot_be_told(self) -> None:
+        content, declared = "Subject: é\r\n\r\nx\r\n".encode(), Parameters(smtputf8=True)
+        self.offering("8BITMIME")
+        message = self.sent("bob@remote.example", content=content, parameters=declared)
+        self.assertEqual((self.kinds(message), self.last(message)["status"]), (["failed"], "5.6.7"))
+        self.name("fast.example", "192.0.2.26")
+        able = self.serve({b"EHLO": b"250-hi\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"}, "192.0.2.26:25")
+        self.assertEqual(self.kinds(self.sent("bob@fast.example", content=content, parameters=declared)), ["delivered"])
+        self.assertIn(b"MAIL FROM:<alice@acme.example> BODY=8BITMIME SMTPUTF8", able.lines)
+
+    def test_a_body_that_was_not_asked_for_goes_as_it_is(self) -> None:
+        server = self.offering()
+        content = "Subject: x\r\n\r\né\r\n".encode()
+        self.assertEqual(self.kinds(self.sent("bob@remote.example", content=content)), ["delivered"])
+        self.assertEqual(server.messages, [content])
+
+    def test_limits_are_kept(self) -> None:
+        server = self.offering("PIPELINING", "LIMITS MAILMAX=2 RCPTMAX=2")
+        message = self.sent(*(f"u{n}@remote.example" for n in range(5)))
+        self.assertEqual(self.kinds(message), ["delivered"] * 5)
+        self.assertEqual([len(session.messages) for session in server.sessions], [2, 1])
 
 
 class SmarthostTest(RemoteCase):
