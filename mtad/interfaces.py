@@ -237,6 +237,9 @@ class ITlsContexts(Interface):
         Raises InvalidInput for a name that no certificate can be verified for.
         """
 
+    def troubles() -> Mapping[str, str]:
+        """Return what is wrong with the files of certificates now, by file; those read before are in use."""
+
 
 class IOffload(Interface):
     """Work that would hold the reactor: waits for disks, slow arithmetic."""

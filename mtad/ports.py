@@ -3,6 +3,7 @@
 The one place that knows every adapter. `open_stores` is the blocking part, done before the reactor runs.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random, SystemRandom
@@ -28,10 +29,12 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.redis import Redis, RedisServer
 from mtad.adapters.resolver.servers import system_servers
 from mtad.adapters.resolver.stub import Servers, StubResolver
-from mtad.adapters.tls import TlsContexts
+from mtad.adapters.tls.certificate import CertificateFiles
+from mtad.adapters.tls.certificates import ServerCertificates
+from mtad.adapters.tls.contexts import TlsContexts
 from mtad.config import Database, Maildir, Settings
 from mtad.config import Redis as RedisSettings
-from mtad.interfaces import Ports
+from mtad.interfaces import IJournal, IWallClock, Ports
 from mtad.model.errors import InvalidInput
 
 WRITER_CONNECTIONS = 2
@@ -112,6 +115,8 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
     )
     queue = PostgresQueue(writer, pool)
+    wall = SystemClock()
+    certificates = _certificates(settings, reactor, wall, journal)
 
     async def open_all() -> None:
         offload.startService()
@@ -121,8 +126,12 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         await leases.start()
         await writer.start()
         wakeups.start()
+        if certificates is not None:
+            certificates.start()
 
     async def close_all() -> None:
+        if certificates is not None:
+            certificates.stop()
         await resolver.stop()
         await wakeups.stop()
         await writer.stop()
@@ -134,12 +143,12 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
 
     return Ports(
         clock=reactor,
-        wall=SystemClock(),
+        wall=wall,
         random=random,
         journal=journal,
         network=network,
         resolver=resolver,
-        tls=TlsContexts(settings.tls.cert_file, settings.tls.key_file) if settings.tls.active else TlsContexts(),
+        tls=TlsContexts(certificates),
         offload=offload,
         directory=directory,
         queue=queue,
@@ -153,6 +162,17 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         start=open_all,
         stop=close_all,
     )
+
+
+def _certificates(
+    settings: Settings, reactor: IReactor, wall: IWallClock, journal: IJournal
+) -> ServerCertificates | None:
+    """Return what is shown to peers, None when TLS is off."""
+    if not settings.tls.active:
+        journal.record("tls.certificates", broken=0, expiry_seconds=math.inf)
+        return None
+    files = [CertificateFiles(each.cert_file, each.key_file, each.names) for each in settings.tls.all]
+    return ServerCertificates(files, clock=reactor, wall=wall, journal=journal)
 
 
 def _servers(settings: Settings) -> Servers:

@@ -69,6 +69,7 @@ class Server(MultiService):
             networks=networks,
             clock=self._ports.clock,
             is_stopping=lambda: self._stopping,
+            certificates=self._ports.tls.troubles,
         )
 
     def startService(self) -> None:

@@ -39,11 +39,12 @@ class MemoryClientContext:
 class MemoryTls:
     """With `configured` there is a certificate, and always the same; it may be changed between connections.
 
-    `asked` are the levels and hosts that clients wanted contexts for.
+    `asked` are the levels and hosts that clients wanted contexts for, `wrong` is what `troubles` tells.
     """
 
     def __init__(self, configured: bool = False) -> None:
         self.configured = configured
+        self.wrong: dict[str, str] = {}
         self.asked: list[tuple[TlsLevel, str]] = []
         self.context = MemoryContext()
 
@@ -55,3 +56,7 @@ class MemoryTls:
         """Return a context that says what was asked for."""
         self.asked.append((level, host))
         return MemoryClientContext(level, host)
+
+    def troubles(self) -> dict[str, str]:
+        """Return `wrong`."""
+        return self.wrong

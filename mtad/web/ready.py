@@ -75,12 +75,18 @@ class Checks:
 
 
 class Ready(Page):
-    """200 when all is well; 503 when a dependency is not, or while the server stops."""
+    """200 when all is well; 503 when a dependency is not, or while the server stops.
 
-    def __init__(self, checks: Checks, is_stopping: Callable[[], bool]) -> None:
+    What is wrong with `certificates`, by file, is told and changes nothing: those read before are in use.
+    """
+
+    def __init__(
+        self, checks: Checks, is_stopping: Callable[[], bool], certificates: Callable[[], Mapping[str, str]]
+    ) -> None:
         super().__init__()
         self._checks = checks
         self._is_stopping = is_stopping
+        self._certificates = certificates
 
     def show(self, request: Request) -> int:
         """Answer as soon as all is known."""
@@ -92,5 +98,8 @@ class Ready(Page):
     def _say(self, request: Request, findings: Findings) -> int:
         stopping = self._is_stopping()
         ready = not stopping and all(found == WELL for found in findings.values())
-        body = json.dumps({"ready": ready, "stopping": stopping, "dependencies": dict(findings)}) + "\n"
+        told = {"ready": ready, "stopping": stopping, "dependencies": dict(findings)}
+        if troubles := self._certificates():
+            told["certificates"] = {file: shown(trouble) for file, trouble in troubles.items()}
+        body = json.dumps(told) + "\n"
         return answer(request, OK if ready else SERVICE_UNAVAILABLE, body.encode(), JSON)

@@ -77,10 +77,14 @@ def site(
     networks: Networks,
     clock: IReactorTime,
     is_stopping: Callable[[], bool],
+    certificates: Callable[[], Mapping[str, str]] = dict,
 ) -> Site:
-    """Return the site. `ready` names what `/ready` asks, `networks` who may ask at all."""
+    """Return the site. `ready` names what `/ready` asks, `networks` who may ask at all.
+
+    `certificates` tells what is wrong with those, by file.
+    """
     root = Page()
     root.putChild(b"health", Health())
-    root.putChild(b"ready", Ready(Checks(ready, clock), is_stopping))
+    root.putChild(b"ready", Ready(Checks(ready, clock), is_stopping, certificates))
     root.putChild(b"metrics", Metrics(exposition))
     return GuardedSite(root, networks, clock)

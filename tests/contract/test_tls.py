@@ -15,13 +15,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.tls import MAX_VERIFYING, ServerContext, TlsContexts
+from mtad.adapters.tls.certificates import ServerCertificates
+from mtad.adapters.tls.contexts import MAX_VERIFYING, TlsContexts
 from mtad.interfaces import INetwork, ITlsContexts
 from mtad.model.errors import InvalidInput
 from mtad.model.next_hop import TlsLevel
 from mtad.testing.network import MemoryNetwork
 from mtad.testing.tls import MemoryTls
-from tests.contract.certificates import NAME, write_certificate
+from tests.contract.certificates import NAME, served, write_certificate
 
 
 @implementer(IHandshakeListener)
@@ -147,7 +148,7 @@ class TlsContextsTest(TlsContract, TestCase):
     def setUp(self) -> None:
         self.cert_file, self.key_file = write_certificate(self.directory())
         self.network = SocketNetwork(real_reactor)
-        self.with_certificate = TlsContexts(self.cert_file, self.key_file)
+        self.with_certificate = TlsContexts(served(self.cert_file, self.key_file))
         self.without = TlsContexts()
 
     def directory(self) -> Path:
@@ -162,7 +163,7 @@ class TlsContextsTest(TlsContract, TestCase):
 class Handshake:
     """A handshake in memory: what a client that insists on something gets from a server."""
 
-    def __init__(self, server: ServerContext, client: SSL.Context | SSL.Connection) -> None:
+    def __init__(self, server: ServerCertificates, client: SSL.Context | SSL.Connection) -> None:
         self.server = server.serverConnectionForTLS(None)
         self.server.set_accept_state()
         self.client = SSL.Connection(client, None) if isinstance(client, SSL.Context) else client
@@ -195,7 +196,7 @@ class ClientTest(SynchronousTestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
-        self.server = TlsContexts(*write_certificate(directory)).server()
+        self.server = served(*write_certificate(directory))
 
     def shake_hands(self, level: TlsLevel, host: str) -> SSL.Connection:
         """Return the server's end after a handshake."""
@@ -234,7 +235,7 @@ class StrictnessTest(SynchronousTestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
-        self.context = TlsContexts(*write_certificate(directory)).server()
+        self.context = served(*write_certificate(directory))
 
     def client(self, version: int, ciphers: bytes = b"ALL:@SECLEVEL=0") -> SSL.Context:
         client = SSL.Context(SSL.TLS_METHOD)
@@ -278,8 +279,8 @@ class LoadingTest(SynchronousTestCase):
         self.directory.mkdir()
         self.cert_file, self.key_file = write_certificate(self.directory)
 
-    def wrong(self, cert_file: Path | None, key_file: Path | None) -> InvalidInput:
-        return self.assertRaises(InvalidInput, TlsContexts, cert_file, key_file)
+    def wrong(self, cert_file: Path, key_file: Path) -> InvalidInput:
+        return self.assertRaises(InvalidInput, served, cert_file, key_file)
 
     def test_a_missing_file(self) -> None:
         missing = self.directory / "missing.pem"
@@ -313,16 +314,12 @@ class LoadingTest(SynchronousTestCase):
         wrong = self.wrong(cert_file, key_file)
         self.assertIn("unencrypted", wrong.what)
 
-    def test_one_file_alone(self) -> None:
-        self.assertIn("together", self.wrong(self.cert_file, None).what)
-        self.assertIn("together", self.wrong(None, self.key_file).what)
-
     def test_the_chain_is_sent(self) -> None:
         other = self.directory / "other"
         other.mkdir()
         issuer, _ = write_certificate(other)
         self.cert_file.write_bytes(self.cert_file.read_bytes() + issuer.read_bytes())
         client = SSL.Context(SSL.TLS_METHOD)
-        handshake = Handshake(TlsContexts(self.cert_file, self.key_file).server(), client)
+        handshake = Handshake(served(self.cert_file, self.key_file), client)
         handshake.run()
         self.assertEqual(len(handshake.client.get_peer_cert_chain()), 2)

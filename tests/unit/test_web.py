@@ -38,6 +38,7 @@ class WebTestCase(SynchronousTestCase):
         self.network = MemoryNetwork(self.clock)
         self.postgres, self.redis = MemoryDependency("postgres"), MemoryDependency("redis")
         self.stopping = False
+        self.certificates: dict[str, str] = {}
         self.exposition = b"# HELP some_total Some.\n"
         self.site = site(
             ready={"postgres": self.postgres, "redis": self.redis},
@@ -45,6 +46,7 @@ class WebTestCase(SynchronousTestCase):
             networks=(ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8")),
             clock=self.clock,
             is_stopping=lambda: self.stopping,
+            certificates=lambda: self.certificates,
         )
         self.network.listen(":9090", self.site)
 
@@ -180,6 +182,12 @@ class ReadyTest(WebTestCase):
         response = self.get(b"/ready")
         self.assertIn("bad\\x0d\\x0aX", response.json["dependencies"]["redis"])
         self.assertLess(len(response.body), 1000)
+
+    def test_a_certificate_that_is_broken_is_told_and_changes_nothing(self) -> None:
+        self.certificates["/etc/cert.pem"] = "expected a certificate\x1b[31m"
+        response = self.get(b"/ready")
+        self.assertEqual((response.status, response.json["ready"]), (200, True))
+        self.assertEqual(response.json["certificates"], {"/etc/cert.pem": "expected a certificate\\x1b[31m"})
 
     def test_a_stopping_server_is_not_ready(self) -> None:
         self.stopping = True
