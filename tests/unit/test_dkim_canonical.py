@@ -3,12 +3,21 @@
 import hashlib
 from itertools import pairwise
 
-from dkim.canonicalization import Relaxed
+from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.verification.canonical import BLOCK_OCTETS, BodyHash, blocks, field
+from mtad.verification.canonical import (
+    BLOCK_OCTETS,
+    BodyDigest,
+    BodyForm,
+    BodyHash,
+    BodyHashes,
+    blocks,
+    field,
+    simple_field,
+)
 
 EMPTY = hashlib.sha256(b"").digest()
 PIECES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"\r\n\r\n", b"a", b"\xff", b".", b"  b"]), max_size=30)
@@ -58,6 +67,53 @@ class BodyTest(SynchronousTestCase):
         self.assertEqual(list(blocks(b"")), [])
 
 
+class BodyHashesTest(SynchronousTestCase):
+    @given(PIECES, CUTS, st.lists(st.integers(0, 60), max_size=5), st.booleans())
+    def test_all_forms_and_limits_at_once(
+        self, parts: list[bytes], cuts: list[int], limits: list[int], ended: bool
+    ) -> None:
+        body = b"".join(parts) + b"\r\n" * ended
+        limits.append(len(body))
+        forms = [BodyForm(name, limit_octets=limit) for name in ("simple", "relaxed") for limit in (None, *limits)]
+        hashes = BodyHashes(forms)
+        places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+        for start, end in pairwise(places):
+            hashes.update(body[start:end])
+        found = hashes.digests()
+        # dkimpy gives a line that has no end none, RFC 6376 §3.4.3 does.
+        lines = body if body.endswith(b"\r\n") or not body else body + b"\r\n"
+        for form in forms:
+            policy = Simple if form.canonicalisation == "simple" else Relaxed
+            canonical = policy.canonicalize_body(lines)
+            limit = len(canonical) if form.limit_octets is None else form.limit_octets
+            expected = None if limit > len(canonical) else BodyDigest(of(canonical[:limit]), limit == len(canonical))
+            self.assertEqual(found.get(form), expected, (form, body))
+
+    def test_an_empty_body_is_a_line_when_simple(self) -> None:
+        forms = (BodyForm("simple"), BodyForm("relaxed"), BodyForm("relaxed", limit_octets=0))
+        for body in (b"", b"\r\n", b"\r\n" * BLOCK_OCTETS):
+            hashes = BodyHashes(forms)
+            for block in blocks(body):
+                hashes.update(block)
+            found = hashes.digests()
+            self.assertEqual([found[form].digest for form in forms], [of(b"\r\n"), EMPTY, EMPTY])
+            self.assertTrue(all(each.whole for each in found.values()))
+
+    def test_limits_go_over_many_blocks(self) -> None:
+        body = b"a" + b"\r\n" * (2 * BLOCK_OCTETS) + b"b\r\n" + b"\r\n" * BLOCK_OCTETS
+        whole = 4 * BLOCK_OCTETS + 4
+        forms = [BodyForm("simple", limit_octets=limit) for limit in (1, BLOCK_OCTETS, whole - 1, whole, whole + 1)]
+        hashes = BodyHashes(forms)
+        for block in blocks(body):
+            hashes.update(block)
+        found = hashes.digests()
+        self.assertEqual(
+            [found[form].digest for form in forms[:4]], [of(body[: form.limit_octets]) for form in forms[:4]]
+        )
+        self.assertEqual([found[form].whole for form in forms[:4]], [False, False, False, True])
+        self.assertNotIn(forms[4], found)
+
+
 class FieldTest(SynchronousTestCase):
     @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"x", b":", b"\xe9", b"Y"]), max_size=30))
     def test_it_is_dkimpys(self, parts: list[bytes]) -> None:
@@ -69,3 +125,6 @@ class FieldTest(SynchronousTestCase):
         self.assertEqual(field(b"A ", b" X"), b"a:X")  # RFC 6376 §3.4.5
         self.assertEqual(field(b"B", b" Y\t\r\n\tZ  "), b"b:Y Z")
         self.assertEqual(field(b"Subject", b""), b"subject:")
+
+    def test_the_simple_form_is_as_it_stands_there(self) -> None:
+        self.assertEqual(simple_field(b"B ", b" Y\t\r\n\tZ  "), b"B : Y\t\r\n\tZ  ")  # RFC 6376 §3.4.5

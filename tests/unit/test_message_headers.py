@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.headers import MAX_FIELDS, count, fields, first, is_whole, split
+from mtad.message.headers import MAX_FIELDS, count, fields, first, is_whole, raw_fields, split
 
 BLOCK = (
     b"Received: from a\r\n\tby b\r\nRECEIVED : again\r\nSubject: received: not this\r\n received: nor this\r\n"
@@ -50,6 +50,10 @@ class FieldsTest(SynchronousTestCase):
         block = b"From a Sat Nov 22\r\n folded: yes\r\n: no name\r\nA:\r\nB C: d\r\nD:e"
         self.assertEqual(fields(block), [(b"A", b""), (b"D", b"e")])
         self.assertEqual(fields(b""), [])
+
+    def test_raw_fields_keep_the_white_space_of_their_names(self) -> None:
+        self.assertEqual(raw_fields(BLOCK)[1], (b"RECEIVED ", b" again"))
+        self.assertEqual([(name.rstrip(), value) for name, value in raw_fields(BLOCK)], fields(BLOCK))
 
     def test_a_block_with_more_than_fields_sees_is_not_whole(self) -> None:
         for line in (b"A: b\r\n", b"A: b\r\n c\r\n", b"no field\r\n"):
