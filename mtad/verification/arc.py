@@ -9,15 +9,14 @@ believed: which sealers are is `mtad.policy.content`'s to say. Nothing is sealed
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from mtad.model.authentication import Arc, Result
 from mtad.verification import arc_sets, claims
-from mtad.verification.arc_sets import Chain
+from mtad.verification.arc_sets import ArcSet, Chain
 from mtad.verification.claims import Digests, Finding
 from mtad.verification.facts import Facts
 from mtad.verification.signed_header import Header
-
-_NO_SIGNATURE = Finding(Result.PERMERROR)
 
 
 def plan(header: Header) -> Chain:
@@ -36,46 +35,39 @@ def validate(facts: Facts, chain: Chain, digests: Digests, *, at: float, dmarc_p
         return Arc(Result.NONE)
     facts.want(chain.questions)
     sealers = tuple(each.sealer for each in chain.sets)
-    signatures = _signatures(facts, chain, digests, at)
-    wrong = _wrong(facts, chain, signatures[-1])
+    signatures = (_signature(facts, each, digests, at) for each in reversed(chain.sets))
+    wrong = _wrong(facts, chain, next(signatures))
     if wrong is not None:
         where, finding = wrong
-        return Arc(Result.FAIL, f"{where}: {finding.reason}", sealers, temporary=finding.result is Result.TEMPERROR)
+        temporary = finding.result is Result.TEMPERROR
+        return Arc(Result.FAIL, f"{where}: {finding.reason}", sealers, temporary=temporary)
+    # §5.2 step 5: from the newest on, how far back the message is as it was signed.
+    holding = sum(1 for _ in takewhile(_passed, signatures)) + 1
     return Arc(
         Result.PASS,
         sealers=sealers,
         dmarc_passed=tuple(dmarc_passed(each.results) for each in chain.sets),
-        oldest_pass=_oldest_pass(signatures),
+        oldest_pass=0 if holding == len(chain.sets) else len(chain.sets) - holding + 1,
     )
 
 
+def _signature(facts: Facts, each: ArcSet, digests: Digests, at: float) -> Finding:
+    """Return what comes of a set's message signature."""
+    if each.signature is None:
+        return Finding(Result.PERMERROR, each.unreadable)
+    return claims.check(each.signature, facts.lookup(each.signature.claim.question), digests, at)
+
+
 def _wrong(facts: Facts, chain: Chain, newest: Finding) -> tuple[str, Finding] | None:
-    """Return what does not hold, and how so; the newest first (§5.2 steps 4 and 6)."""
-    if newest.result is not Result.PASS:
+    """Return what does not hold, and how so, None when all does that must (§5.2 steps 4 and 6)."""
+    if not _passed(newest):
         return "the newest message signature", newest
-    for instance in range(len(chain.sets), 0, -1):
-        seal = chain.sets[instance - 1].seal
-        finding = claims.judge(seal, facts.lookup(seal.question))
-        if finding.result is not Result.PASS:
+    for instance, each in reversed(tuple(enumerate(chain.sets, 1))):
+        finding = claims.judge(each.seal, facts.lookup(each.seal.question))
+        if not _passed(finding):
             return f"seal {instance}", finding
     return None
 
 
-def _signatures(facts: Facts, chain: Chain, digests: Digests, at: float) -> list[Finding]:
-    """Return what came of each message signature, the oldest first."""
-    found = []
-    for each in chain.sets:
-        signature = each.signature
-        if signature is None:
-            found.append(_NO_SIGNATURE)
-        else:
-            found.append(claims.check(signature, facts.lookup(signature.claim.question), digests, at))
-    return found
-
-
-def _oldest_pass(signatures: list[Finding]) -> int:
-    """Return the instance from which on all message signatures hold, 0 when all do (§5.2 step 5)."""
-    for instance in range(len(signatures), 0, -1):
-        if signatures[instance - 1].result is not Result.PASS:
-            return instance + 1
-    return 0
+def _passed(finding: Finding) -> bool:
+    return finding.result is Result.PASS

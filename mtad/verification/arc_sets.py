@@ -89,7 +89,9 @@ def _sets(header: Header) -> tuple[ArcSet, ...]:
         raise ValueError("not one field of each kind for each instance")
     in_order = [(results[instance], messages[instance], seals[instance]) for instance in sorted(seals)]
     digests = _seal_digests(header, in_order)
-    sets = tuple(_set(header, fields, digest) for fields, digest in zip(in_order, digests, strict=True))
+    # The newest first: it matters most, should there be more to hash than is allowed.
+    newest_first = reversed(list(zip(in_order, digests, strict=True)))
+    sets = tuple(_set(header, fields, digest) for fields, digest in newest_first)[::-1]
     # RFC 8617 §5.2 steps 2 and 3: what the seals say of the chain before them.
     for instance, (_, _, seal) in enumerate(in_order, 1):
         said = tags.needed(seal.tags, b"cv")
