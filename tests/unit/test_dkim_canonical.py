@@ -4,7 +4,7 @@ import hashlib
 from itertools import pairwise
 
 from dkim.canonicalization import Relaxed, Simple
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -68,6 +68,7 @@ class BodyTest(SynchronousTestCase):
 
 
 class BodyHashesTest(SynchronousTestCase):
+    @settings(deadline=None)
     @given(PIECES, CUTS, st.lists(st.integers(0, 60), max_size=5), st.booleans())
     def test_all_forms_and_limits_at_once(
         self, parts: list[bytes], cuts: list[int], limits: list[int], ended: bool
