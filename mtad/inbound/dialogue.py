@@ -7,24 +7,22 @@ a transaction is forgotten. Octets, order and time are the protocol's (`mtad.inb
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from twisted.cred.credentials import ICredentials
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
-from twisted.mail.smtp import IMessageDelivery
 
-from mtad.inbound.authentication import Busy, Claim, Refused, Stranger
 from mtad.inbound.incoming import Incoming
+from mtad.inbound.login import Entrance
 from mtad.inbound.session import InboundSession
+from mtad.inbound.verifiers import Verifiers
 from mtad.interfaces import IJournal, ITlsContexts
 from mtad.model import replies
 from mtad.model.envelope import Envelope, Peer
-from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
-from mtad.model.text import shown
 from mtad.model.verdict import Accept, Verdict
-from mtad.smtp.commands import Data, EndOfData, Event, Hello, MailFrom, Quit, RcptTo, Reset, StartTls
-from mtad.smtp.sasl import Authenticate, Login
+from mtad.smtp.commands import Data, EndOfData, Event, Hello, LoginStep, MailFrom, Quit, RcptTo, Reset, StartTls
+from mtad.smtp.sasl import Authenticate, Confirm, Login, Proof
+from mtad.smtp.scram import Opening
 from mtad.smtp.server import Conversation
 
 
@@ -32,7 +30,8 @@ from mtad.smtp.server import Conversation
 class Terms:
     """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
 
-    `login` says how a peer at an address may log in; `implicit_tls` that sessions begin with TLS (RFC 8314 §3.3).
+    `login` says how a peer at an address may log in, and `verifiers` ask by SCRAM where it may; `implicit_tls` that
+    sessions begin with TLS (RFC 8314 §3.3).
     """
 
     port: str
@@ -42,25 +41,41 @@ class Terms:
     journal: IJournal
     tls: ITlsContexts
     login: Callable[[str], Login | None] = lambda host: None
+    verifiers: Verifiers | None = None
     implicit_tls: bool = False
     greet_pause_seconds: float = 0.0
 
 
 class Dialogue:
-    """One session's. `portal` knows who may log in; `tls_name` tells the TLS in use, such as TLSv1.3."""
+    """One session's. `portal` knows who may log in.
+
+    `tls_name` tells the TLS in use, such as TLSv1.3, `channel_binding` its tls-exporter value if it has one.
+    """
 
     def __init__(
-        self, *, terms: Terms, portal: Portal, peer: Peer, conversation: Conversation, tls_name: Callable[[], str]
+        self,
+        *,
+        terms: Terms,
+        portal: Portal,
+        peer: Peer,
+        conversation: Conversation,
+        tls_name: Callable[[], str],
+        channel_binding: Callable[[], bytes | None],
     ) -> None:
         self.peer = peer
         self.incoming: Incoming | None = None
         self._terms = terms
-        self._portal = portal
         self._conversation = conversation
         self._tls_name = tls_name
+        self._channel_binding = channel_binding
+        self._entrance = Entrance(
+            portal=portal,
+            conversation=conversation,
+            journal=terms.journal,
+            verifiers=terms.verifiers,
+            channel_binding=channel_binding,
+        )
         self._in_transaction = False
-        self._session: InboundSession | None = None
-        self._claim: Claim | None = None
 
     @property
     def in_transaction(self) -> bool:
@@ -83,9 +98,9 @@ class Dialogue:
                 self._forget()
                 tls = self._tls_name() if self._conversation.tls else None
                 self.peer = replace(self.peer, helo=event.name, esmtp=event.extended, tls=tls)
-                return self._conversation.hello_reply()
-            case Authenticate():
-                return await self._authenticate(event)
+                return self._conversation.hello_reply(self._channel_binding() is not None)
+            case Authenticate() | Opening() | Proof() | Confirm():
+                return await self._log_in(event)
             case Reset():
                 self._forget()
                 return replies.OK
@@ -104,52 +119,28 @@ class Dialogue:
     def begin_anew(self) -> None:
         """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
         self._in_transaction = False
-        self._session = None
+        self._entrance.forget()
         self.peer = replace(self.peer, authenticated=False)
 
     def leave(self) -> None:
         """Say that the peer is gone: a login that waits is withdrawn."""
-        if self._claim is not None:
-            self._claim.withdraw()
+        self._entrance.leave()
 
     async def _begin(self, envelope: Envelope) -> Reply:
         """Begin a transaction, of whoever the peer is without having logged in when it did not."""
-        if self._session is None:
+        if self._entrance.session is None:
             try:
-                await self._log_in(Stranger(self.peer.host))
+                await self._entrance.pass_by(self.peer.host)
             except UnauthorizedLogin:
                 return replies.LOGIN_FIRST
         reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
         self._in_transaction = reply.positive
         return reply
 
-    async def _authenticate(self, event: Authenticate) -> Reply:
-        reply, result, reason = replies.LOGGED_IN, "accepted", ""
-        self._claim = Claim(event.authcid, event.password, event.authzid, self.peer.host)
-        try:
-            await self._log_in(self._claim)
-        except Refused as refused:
-            reply, result, reason = replies.LOGIN_REFUSED, "refused", refused.reason
-        except (Busy, Unavailable) as trouble:
-            reply, result, reason = replies.LOGIN_TROUBLE, "deferred", shown(str(trouble))
-        finally:
-            self._claim = None
-        self.peer = replace(self.peer, authenticated=reply.positive)
-        self._terms.journal.record(
-            "smtp.login",
-            peer=self.peer.host,
-            mechanism=event.mechanism,
-            result=result,
-            reason=reason,
-            user=shown(event.authcid),
-        )
+    async def _log_in(self, step: LoginStep) -> Reply:
+        reply = await self._entrance.respond(step, self.peer.host)
+        self.peer = replace(self.peer, authenticated=reply is replies.LOGGED_IN)
         return reply
-
-    async def _log_in(self, credentials: ICredentials) -> None:
-        """Take the avatar these credentials have; raises UnauthorizedLogin, or what its checker does."""
-        _, avatar, _ = await self._portal.login(credentials, None, IMessageDelivery)
-        assert isinstance(avatar, InboundSession)
-        self._session = avatar
 
     async def _finish(self, problem: Reply | None) -> Reply:
         assert self.incoming is not None
@@ -164,13 +155,13 @@ class Dialogue:
     @property
     def _avatar(self) -> InboundSession:
         """The avatar; there is one once MAIL was accepted."""
-        assert self._session is not None
-        return self._session
+        assert self._entrance.session is not None
+        return self._entrance.session
 
     def _forget(self) -> None:
         self._in_transaction = False
-        if self._session is not None:
-            self._session.reset()
+        if self._entrance.session is not None:
+            self._entrance.session.reset()
 
 
 def _said(verdict: Verdict, yes: Reply) -> Reply:

@@ -8,7 +8,7 @@ lookup takes; what a peer sends meanwhile is bounded by pausing its transport. W
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
@@ -89,6 +89,7 @@ class SmtpProtocol(ESMTP):
             peer=peer,
             conversation=self._conversation,
             tls_name=self._tls_name,
+            channel_binding=self._channel_binding,
         )
         self._since = terms.clock.seconds()
         self._opening = Opening()
@@ -327,6 +328,16 @@ class SmtpProtocol(ESMTP):
     def _tls_name(self) -> str:
         name = getattr(self.transport.getHandle(), "get_protocol_version_name", None)
         return str(name()) if name is not None else "TLS"
+
+    def _channel_binding(self) -> bytes | None:
+        """Return the connection's tls-exporter value (RFC 9266 §4), None when it has none.
+
+        Before TLS 1.3 it is safe only with an extension (RFC 7627) that OpenSSL's binding does not tell of.
+        """
+        if not self._conversation.tls or self._tls_name() != "TLSv1.3":
+            return None
+        handle: Any = self.transport.getHandle()
+        return bytes(handle.export_keying_material(b"EXPORTER-Channel-Binding", 32, b""))
 
 
 def host_of(address: IAddress | None) -> str:

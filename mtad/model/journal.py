@@ -89,8 +89,8 @@ REASONS = frozenset({
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
 })  # fmt: skip
-MECHANISMS = frozenset({"PLAIN", "LOGIN"})
-LOGINS = frozenset({"accepted", "refused", "deferred"})
+MECHANISMS = frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"})
+LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")

@@ -7,14 +7,17 @@ from twisted.cred.checkers import ICredentialsChecker
 
 from mtad.config import Settings
 from mtad.inbound.admission import Admission
-from mtad.inbound.authentication import NetworkChecker, PasswordChecker
+from mtad.inbound.authentication import NetworkChecker, PasswordChecker, ScramChecker
 from mtad.inbound.dialogue import Terms
 from mtad.inbound.factory import ReceivingFactory, SmtpFactory, SubmissionFactory
+from mtad.inbound.failures import Failures
+from mtad.inbound.gate import Gate
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.inbound.submission import SubmissionSession, signed_by
+from mtad.inbound.verifiers import Verifiers
 from mtad.interfaces import Ports
 from mtad.outbound.queue import QueueService
 from mtad.policy.connection import Limits
@@ -62,10 +65,11 @@ def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str
         terms=terms, admission=admission, proxies=server.proxy_ranges, make_session=lambda: InboundSession(means)
     )
     checkers = _checkers(settings, ports)
+    verifiers = Verifiers(directory=ports.directory, random=ports.random)
 
     def submission(terms: Terms) -> SubmissionFactory:
         return SubmissionFactory(
-            terms=replace(terms, login=_login(settings)),
+            terms=replace(terms, login=_login(settings), verifiers=verifiers),
             admission=admission,
             proxies=server.proxy_ranges,
             make_session=lambda submitter: SubmissionSession(means, submitter, ports.directory),
@@ -101,11 +105,18 @@ def _login(settings: Settings) -> Callable[[str], Login]:
 
 def _checkers(settings: Settings, ports: Ports) -> list[ICredentialsChecker]:
     """Return what says who a peer of a submission port is."""
+    failures = Failures(counters=ports.counters, clock=ports.clock, journal=ports.journal)
+    gate = Gate(failures=failures, clock=ports.clock)
     passwords = PasswordChecker(
         directory=ports.directory,
+        gate=gate,
         offload=ports.offload,
         clock=ports.clock,
         verify=ports.verify_password,
         key=ports.random.randbytes(32),
     )
-    return [passwords, NetworkChecker(directory=ports.directory, networks=_relay_networks(settings))]
+    return [
+        passwords,
+        ScramChecker(directory=ports.directory, gate=gate),
+        NetworkChecker(directory=ports.directory, networks=_relay_networks(settings)),
+    ]

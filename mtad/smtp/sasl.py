@@ -96,7 +96,7 @@ def begin(argument: bytes, offered: Collection[str]) -> Step:
     return challenge.answered(b"" if initial == b"=" else initial)
 
 
-def question(asked: Opening, *, verifier: str, nonce: str, binding: bytes | None) -> Step:
+def question(asked: Opening, *, verifier: str, nonce: str, binding: bytes | None) -> Challenge | Proof:
     """Return the step after a SCRAM exchange's first message: the password of `verifier` has to be proven.
 
     `binding` is the connection's tls-exporter value, None when it has none; `nonce` is new and random.

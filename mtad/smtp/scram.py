@@ -147,12 +147,20 @@ def verifier_of(password: str, salt: bytes, iterations: int = ITERATIONS) -> str
     return _text(keys)
 
 
-def is_of(verifier: str, password: str) -> bool:
-    """Return whether a verifier is this password's, made with today's iterations; takes as long as making one."""
+def is_verifier(text: str) -> bool:
+    """Return whether a text is a verifier."""
     try:
-        salt, _, _, iterations = keys_of(verifier)
+        keys_of(text)
     except ValueError:
         return False
+    return True
+
+
+def is_of(verifier: str, password: str) -> bool:
+    """Return whether a verifier is this password's, made with today's iterations; takes as long as making one."""
+    if not is_verifier(verifier):
+        return False
+    salt, _, _, iterations = keys_of(verifier)
     made = verifier_of(password, salt, iterations) if iterations == ITERATIONS else None
     return made is not None and hmac.compare_digest(made, verifier)
 

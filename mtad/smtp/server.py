@@ -9,6 +9,8 @@ the caller. It never waits, logs or closes anything. What is buffered is the cal
 the peer while `buffered_octets` is large.
 """
 
+from dataclasses import replace
+
 from mtad.model import replies
 from mtad.model.reply import Reply
 from mtad.smtp import extensions, sasl, states, timeouts
@@ -45,7 +47,7 @@ class Conversation:
     """
 
     def __init__(self, *, hostname: str, max_message_size: int, starttls: bool, login: Login | None = None) -> None:
-        self._setting = Setting(hostname, ("PLAIN", "LOGIN"))
+        self._setting = Setting(hostname, sasl.mechanisms(channel_binding=False))
         self._max_message_size = max_message_size
         self._starttls = starttls
         self._login = login
@@ -134,10 +136,14 @@ class Conversation:
         self._owed = None
         return reply.encode()
 
-    def hello_reply(self) -> Reply:
-        """Return the answer to the EHLO or HELO a reply is owed to (RFC 5321 §4.1.1.1)."""
+    def hello_reply(self, channel_binding: bool = False) -> Reply:
+        """Return the answer to the EHLO or HELO a reply is owed to (RFC 5321 §4.1.1.1).
+
+        `channel_binding` says whether the connection has one (RFC 9266), which AUTH may use from now on.
+        """
         if self._owed is None or not isinstance(self._owed[1], Hello):
             raise RuntimeError("no reply to EHLO or HELO is owed")
+        self._setting = replace(self._setting, mechanisms=sasl.mechanisms(channel_binding))
         if not self._owed[1].extended:
             return replies.hello(self._setting.hostname)
         may_log_in = self._login is not None and self._login_refusal(self._login) is None

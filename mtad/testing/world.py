@@ -31,7 +31,7 @@ from mtad.testing.directory import MemoryDirectory
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.offload import MemoryOffload
-from mtad.testing.passwords import hash_password, verify_password
+from mtad.testing.passwords import hash_password, scram_verifier, verify_password
 from mtad.testing.process import ProcessClock
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.resolver import MemoryResolver
@@ -82,6 +82,7 @@ class World:
         self.journal = MemoryJournal()
         self.tls = MemoryTls()
         self._holdings: dict[str, list[HeldDomain]] = {}
+        self._without_scram: set[str] = set()
         (path / "mail").mkdir(parents=True, exist_ok=True)
         self.server = build(self.settings, self._ports())
         self.server.startService()
@@ -153,7 +154,7 @@ class World:
     ) -> None:
         """Let who knows the password log in to a mailbox that `host` made."""
         local_part, _, domain = address.rpartition("@")
-        made = HeldMailbox(local_part, hash_password(password), enabled, send_as)
+        made = HeldMailbox(local_part, hash_password(password), enabled, send_as, scram_verifier(password))
         kept = self._holdings[organisation]
         kept[:] = [
             replace(
@@ -164,6 +165,11 @@ class World:
             else held
             for held in kept
         ]
+        self._hold(organisation)
+
+    def switch_scram_off(self, organisation: str = "acme") -> None:
+        """Let nobody of an organisation log in by SCRAM."""
+        self._without_scram.add(organisation)
         self._hold(organisation)
 
     def alias(self, address: str, *targets: str, organisation: str = "acme") -> None:
@@ -181,7 +187,8 @@ class World:
         self._hold(organisation)
 
     def _hold(self, organisation: str) -> None:
-        self.directory.hold(Holding(organisation, None, tuple(self._holdings[organisation])), self.wall.now())
+        scram = organisation not in self._without_scram
+        self.directory.hold(Holding(organisation, None, tuple(self._holdings[organisation]), scram), self.wall.now())
 
     def connect(self, port: str = "smtp", peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
         """Connect to the receiving port, to `submission` or to `submissions`, and take the greeting."""

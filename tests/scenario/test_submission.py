@@ -50,7 +50,9 @@ class SubmissionTest(SynchronousTestCase):
         line = self.world.connect("submission")
         self.world.say(line, b"EHLO pc.example\r\nSTARTTLS\r\n")
         line.start_tls()
-        self.assertIn(b"250 AUTH PLAIN LOGIN\r\n", self.world.say(line, b"EHLO pc.example\r\n"))
+        self.assertIn(
+            b"250 AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN\r\n", self.world.say(line, b"EHLO pc.example\r\n")
+        )
         return line
 
     def proof(self, user: str = "alice@acme.example", password: str = "wonderland", acting: str = "") -> bytes:

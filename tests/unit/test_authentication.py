@@ -7,10 +7,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mtad.inbound import authentication
-from mtad.inbound.authentication import Busy, Claim, NetworkChecker, PasswordChecker, Refused
+from mtad.inbound.authentication import NetworkChecker, PasswordChecker, ScramChecker
+from mtad.inbound.credentials import Busy, Claim, Refused
+from mtad.inbound.failures import Failures
+from mtad.inbound.gate import Gate
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import HeldDomain, HeldMailbox, Holding
+from mtad.testing.counters import MemoryCounters
 from mtad.testing.directory import MemoryDirectory
+from mtad.testing.journal import MemoryJournal
 from mtad.testing.offload import MemoryOffload
 from mtad.testing.passwords import hash_password, verify_password
 
@@ -20,12 +25,19 @@ class PasswordCheckerTest(SynchronousTestCase):
         self.clock = Clock()
         self.directory = MemoryDirectory(self.clock)
         self.offload = MemoryOffload()
+        failures = Failures(counters=MemoryCounters(self.clock), clock=self.clock, journal=MemoryJournal())
+        self.gate = Gate(failures=failures, clock=self.clock)
         self.checker = self.made(b"one key")
         self.hold("wonderland")
 
     def made(self, key: bytes) -> PasswordChecker:
         return PasswordChecker(
-            directory=self.directory, offload=self.offload, clock=self.clock, verify=verify_password, key=key
+            directory=self.directory,
+            gate=self.gate,
+            offload=self.offload,
+            clock=self.clock,
+            verify=verify_password,
+            key=key,
         )
 
     def hold(self, password: str | None) -> None:
@@ -39,6 +51,7 @@ class PasswordCheckerTest(SynchronousTestCase):
 
     def test_they_are_checkers(self) -> None:
         self.assertTrue(verifyObject(ICredentialsChecker, self.checker))
+        self.assertTrue(verifyObject(ICredentialsChecker, ScramChecker(directory=self.directory, gate=self.gate)))
         self.assertTrue(verifyObject(ICredentialsChecker, NetworkChecker(directory=self.directory, networks=())))
 
     def test_what_is_remembered_is_of_one_address_one_hash_and_one_password(self) -> None:

@@ -407,7 +407,7 @@ class LoginTest(SynchronousTestCase):
             (conversation(), False),
         ):
             _, sent = run(talk, b"EHLO c.example\r\n")
-            self.assertEqual(b"250 AUTH PLAIN LOGIN\r\n" in sent, offered, sent)
+            self.assertEqual(b"250 AUTH SCRAM-SHA-256 PLAIN LOGIN\r\n" in sent, offered, sent)
 
     def test_both_mechanisms_with_and_without_an_initial_response(self) -> None:
         for data, questions in (
@@ -448,7 +448,7 @@ class LoginTest(SynchronousTestCase):
         self.assertEqual(events, [wrong(replies.STARTTLS_FIRST)] * 3 + [StartTls()])
         talk.tls_started()
         _, sent = run(talk, b"EHLO c.example\r\n")
-        self.assertIn(b"250 AUTH PLAIN LOGIN", sent)
+        self.assertIn(b"250 AUTH SCRAM-SHA-256 PLAIN LOGIN", sent)
         talk = logging_in()
         self.answered(talk, PLAIN, replies.LOGGED_IN)
         self.answered(talk, b"STARTTLS\r\n", replies.STARTTLS_READY)
