@@ -29,7 +29,7 @@ class Stamp:
     """What is the same for all messages of a transaction. `message_id` is the header's raw value, if any.
 
     `submitter` is who submitted it, None for mail from outside; `events` are further ones of the submitter's own story.
-    `parameters` are those of MAIL.
+    `parameters` are those of MAIL; `longest_line` is told where it is longer than lines should be (not 0).
     """
 
     content_id: int
@@ -41,6 +41,7 @@ class Stamp:
     submitter: Submitter | None = None
     events: tuple[Event, ...] = ()
     parameters: Parameters = PLAIN
+    longest_line: int = 0
 
 
 def address_messages(
@@ -160,6 +161,7 @@ def _received(peer: Peer, reverse_path: Address | None, stamp: Stamp, header_id:
         "reverse_path": path(reverse_path),
         "size": stamp.size,
         "message_id": header_id,
+        "longest_line": stamp.longest_line or None,
         "told_id": told,
     }
     if stamp.submitter is not None:
@@ -178,6 +180,7 @@ def _received_inside(
         "reverse_path": path(reverse_path),
         "size": stamp.size,
         "message_id": header_id,
+        "longest_line": stamp.longest_line or None,
         "told_id": told,
     }
     return Event(event.RECEIVED, stamp.now, facts)

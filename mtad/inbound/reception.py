@@ -33,13 +33,17 @@ Sign = Callable[[Submitter, Address | None, bytes], Awaitable[tuple[bytes, tuple
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """What a peer asked for, whole: who, from whom, where it leads, and the octets. `submitter` None: from outside."""
+    """What a peer asked for, whole: who, from whom, where it leads, and the octets. `submitter` None: from outside.
+
+    `longest_line` is the length in octets of its longest line over 998, 0 without any.
+    """
 
     peer: Peer
     envelope: Envelope
     routes: tuple[Route, ...]
     content: bytes
     submitter: Submitter | None = None
+    longest_line: int = 0
 
 
 async def unsigned(submitter: Submitter, reverse_path: Address | None, content: bytes) -> tuple[bytes, tuple[()]]:
@@ -111,6 +115,7 @@ class Reception:
             submitter=transaction.submitter,
             events=events,
             parameters=transaction.envelope.parameters,
+            longest_line=transaction.longest_line,
         )
         messages = address_messages(transaction.peer, reverse_path, transaction.routes, stamp)
         return Acceptance(content_id, content, messages)
@@ -131,6 +136,7 @@ class Reception:
         return header + content, events
 
     def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
+        noted = {"longest_line": transaction.longest_line} if transaction.longest_line else {}
         for message in acceptance.messages:
             self._journal.record(
                 "smtp.accepted",
@@ -140,6 +146,7 @@ class Reception:
                 recipients=len(message.recipients),
                 size=message.size,
                 peer=transaction.peer.host,
+                **noted,
             )
 
     def _rejected(self, transaction: Transaction, reason: str, reply: Reply, **facts: str) -> None:

@@ -5,7 +5,7 @@ protocol's values, never its octets. As an `IMessageDelivery` it takes our own v
 its own, and answers with verdicts rather than exceptions: outcomes are values.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 from twisted.mail.smtp import IMessageDelivery
@@ -26,6 +26,7 @@ from mtad.policy import recipient as recipient_policy
 
 _PROBLEMS = {
     replies.BARE_NEWLINE: "bare-newline",
+    replies.LINE_OVER_LIMIT: "line-too-long",
     replies.NUL_OCTET: "nul",
     replies.TOO_LARGE: "too-large",
 }
@@ -68,12 +69,17 @@ class InboundSession:
         """Welcome every reverse-path, as the receiving port does."""
         return Accept("any reverse-path")
 
-    def validateTo(self, user: Address) -> Deferred[Verdict]:
-        """Fire with whether this forward-path is taken; fail with Unavailable when nobody can say."""
-        return Deferred.fromCoroutine(self._validate_to(user))
+    def validateTo(self, user: Address, notify: str | None = None, orcpt: str | None = None) -> Deferred[Verdict]:
+        """Fire with whether this forward-path is taken; fail with Unavailable when nobody can say.
 
-    async def _validate_to(self, forward_path: Address) -> Verdict:
+        `notify` and `orcpt` are what is asked for it (RFC 3461 §4.1, §4.2).
+        """
+        return Deferred.fromCoroutine(self._validate_to(user, notify, orcpt))
+
+    async def _validate_to(self, forward_path: Address, notify: str | None, orcpt: str | None) -> Verdict:
         route = await self._route(forward_path)
+        if notify is not None or orcpt is not None:
+            route = replace(route, notify=notify, orcpt=orcpt)
         verdict = recipient_policy.decide(
             recipient_policy.RecipientFacts(
                 route=route,
@@ -108,11 +114,15 @@ class InboundSession:
         self._rejected("data", _PROBLEMS[problem], problem)
         self.reset()
 
-    def finish(self, content: bytes) -> Deferred[Reply]:
-        """Fire with the answer to the end of data; the transaction is over whatever it is."""
+    def finish(self, content: bytes, longest_line: int = 0) -> Deferred[Reply]:
+        """Fire with the answer to the end of data; the transaction is over whatever it is.
+
+        `longest_line` is the length in octets of a line that is longer than lines should be, 0 without any.
+        """
         assert self._envelope is not None
         assert self._peer is not None
-        transaction = Transaction(self._peer, self._envelope, tuple(self._routes), content, self._submitter)
+        routes = tuple(self._routes)
+        transaction = Transaction(self._peer, self._envelope, routes, content, self._submitter, longest_line)
         self.reset()
         return Deferred.fromCoroutine(self._means.reception.receive(transaction, self.receivedHeader))
 

@@ -1,19 +1,22 @@
 """The events of a server's conversation, and how one command line becomes one of them (RFC 5321 §4.1.1).
 
-The rule: an event is complete and bounded, nothing in it needs parsing again. Content owes no reply, every other event
-owes exactly one; `Answered` brings its own. Sequence is `mtad.smtp.states`' concern.
+The rule: an event is complete and bounded, nothing in it needs parsing again. Content and Chunk owe no reply, every
+other event owes exactly one; `Answered` brings its own. Sequence is `mtad.smtp.states`' concern, and where a chunk
+ends `mtad.smtp.chunking`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from mtad.model import replies
 from mtad.model.address import Address
+from mtad.model.envelope import PLAIN, Parameters
 from mtad.model.reply import Reply
 from mtad.model.text import shown
-from mtad.smtp import extensions, grammar, sasl
+from mtad.smtp import chunking, extensions, grammar, sasl, xclient
+from mtad.smtp.chunking import Chunk
 from mtad.smtp.sasl import Authenticate, Challenge, Confirm, Proof
 from mtad.smtp.scram import Opening
 from mtad.smtp.states import Command
@@ -42,20 +45,24 @@ class Hello:
 class MailFrom:
     """MAIL: `size` is what SIZE= declared, in octets, within the limit; `body` the value of BODY=.
 
-    `auth` tells that it had an AUTH= (RFC 4954 §5), which nobody here is trusted to vouch with.
+    `auth` tells that it had an AUTH= (RFC 4954 §5), which nobody here is trusted to vouch with. `parameters` are for
+    whoever the message goes to.
     """
 
     reverse_path: Address | None
     size: int | None
     body: str | None
     auth: bool = False
+    parameters: Parameters = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class RcptTo:
-    """RCPT."""
+    """RCPT: `notify` and `orcpt` are the values of NOTIFY= and ORCPT=, as `mtad.model.envelope.Recipient` has them."""
 
     forward_path: Address
+    notify: str | None = None
+    orcpt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +72,33 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The next octets of the message, dot-unstuffed; never empty."""
+    """The next octets of the message, as they are kept; never empty."""
 
     octets: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfData:
-    """The message is complete. With a `problem` its Content is not to be used: that is its reply."""
+    """The message is complete. With a `problem` its Content is not to be used: that is its reply.
+
+    `longest_line` is the length in octets of its longest line over 998 (RFC 5321 §4.5.3.1.6), 0 without any. A message
+    in chunks ends at the first one that has a problem.
+    """
 
     problem: Reply | None
+    longest_line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StartTls:
     """STARTTLS, offered and not yet in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class XClient:
+    """XCLIENT: what a proxy says of whom it speaks for (`mtad.smtp.xclient`); a positive reply begins anew."""
+
+    attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +122,20 @@ class Answered:
 LoginStep = Authenticate | Opening | Proof | Confirm
 """A step of AUTH's exchange that is the caller's to answer, with a reply or by going on (`Conversation.ask`)."""
 
-Event = Hello | MailFrom | RcptTo | Data | Content | EndOfData | StartTls | LoginStep | Reset | Quit | Answered
+Message = Data | Chunk | Content | EndOfData
+Event = Hello | MailFrom | RcptTo | Message | StartTls | LoginStep | XClient | Reset | Quit | Answered
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the arguments of commands are read by: our `hostname`, and the mechanisms of AUTH that are offered."""
+    """What the arguments of commands are read by: our `hostname`, and the mechanisms of AUTH that are offered.
+
+    `international` tells that MAIL said SMTPUTF8.
+    """
 
     hostname: str
     mechanisms: tuple[str, ...]
+    international: bool = False
 
 
 # RFC 5321 §4.1.4: room for any domain (§4.5.3.1.2); what a name is worth is for policy to say.
@@ -133,7 +157,9 @@ def _mail(argument: bytes, setting: Setting) -> Event:
     parameters = extensions.mail_parameters(path.rest)
     if isinstance(parameters, Reply):
         return Answered(parameters, error=True)
-    return MailFrom(path.address, parameters.size, parameters.body, parameters.auth)
+    if path.international and not parameters.wishes.smtputf8:
+        return Answered(replies.NON_ASCII_ADDRESS, error=True)
+    return MailFrom(path.address, parameters.size, parameters.body, parameters.auth, parameters.wishes)
 
 
 def _rcpt(argument: bytes, setting: Setting) -> Event:
@@ -142,10 +168,14 @@ def _rcpt(argument: bytes, setting: Setting) -> Event:
     path = grammar.forward_path(argument[3:], setting.hostname)
     if isinstance(path, Reply):
         return Answered(path, error=True)
-    wrong = extensions.rcpt_parameters(path.rest)
-    if wrong is not None or path.address is None:
-        return Answered(wrong or replies.BAD_RECIPIENT_SYNTAX, error=True)
-    return RcptTo(path.address)
+    if path.international and not setting.international:
+        return Answered(replies.NON_ASCII_ADDRESS, error=True)
+    parameters = extensions.rcpt_parameters(path.rest, international=setting.international)
+    if isinstance(parameters, Reply):
+        return Answered(parameters, error=True)
+    if path.address is None:
+        return Answered(replies.BAD_RECIPIENT_SYNTAX, error=True)
+    return RcptTo(path.address, parameters.notify, parameters.orcpt)
 
 
 def _alone(event: Event) -> Callable[[bytes, Setting], Event]:
@@ -156,6 +186,16 @@ def _alone(event: Event) -> Callable[[bytes, Setting], Event]:
 def proven(step: sasl.Step) -> LoginStep | Challenge | Answered:
     """Return what a step of AUTH's exchange means to the session."""
     return Answered(step, error=True) if isinstance(step, Reply) else step
+
+
+def _bdat(argument: bytes, setting: Setting) -> Event:
+    chunk = chunking.parse(argument)
+    return Answered(chunk, error=True) if isinstance(chunk, Reply) else chunk
+
+
+def _xclient(argument: bytes, setting: Setting) -> Event:
+    attributes = xclient.parse(argument)
+    return Answered(attributes, error=True) if isinstance(attributes, Reply) else XClient(attributes)
 
 
 def _vrfy(argument: bytes, setting: Setting) -> Event:
@@ -169,13 +209,15 @@ VERBS: dict[bytes, tuple[Command, Callable[[bytes, Setting], Event | Challenge]]
     b"MAIL": (Command.MAIL, _mail),
     b"RCPT": (Command.RCPT, _rcpt),
     b"DATA": (Command.DATA, _alone(Data())),
+    b"BDAT": (Command.BDAT, _bdat),
     b"STARTTLS": (Command.STARTTLS, _alone(StartTls())),
+    b"XCLIENT": (Command.XCLIENT, _xclient),
     b"RSET": (Command.RSET, _alone(Reset())),
     b"QUIT": (Command.QUIT, _alone(Quit())),
     b"NOOP": (Command.ASIDE, lambda argument, setting: Answered(replies.OK, error=False)),
     b"VRFY": (Command.ASIDE, _vrfy),
     b"EXPN": (Command.ASIDE, lambda argument, setting: Answered(replies.NOT_IMPLEMENTED, error=True)),
-    b"HELP": (Command.ASIDE, lambda argument, setting: Answered(replies.NOT_IMPLEMENTED, error=True)),
+    b"HELP": (Command.ASIDE, lambda argument, setting: Answered(replies.HELP, error=False)),
     b"AUTH": (Command.AUTH, lambda argument, setting: proven(sasl.begin(argument, setting.mechanisms))),
 }
 """By verb: what it means to the session, and the parser of its argument, which is also told the setting."""

@@ -1,16 +1,14 @@
 """The content between 354 and the dot: dot-unstuffed in bulk, ended by `CRLF . CRLF` and by nothing else.
 
 Every other sequence that looks like an end (a lone CR or LF on either side of the dot, a NUL before it) is content,
-and makes the message refused: what one server takes for the end and the next does not lets a peer smuggle a second
-message (RFC 5321 §2.3.8, §4.1.1.4). After such a problem reading goes on to the true end, so that nothing of
-the message is ever taken for a command.
+and makes the message refused (`mtad.smtp.soundness`). After such a problem reading goes on to the true end (RFC 5321
+§4.1.1.4), so that nothing of the message is ever taken for a command.
 
 What is found does not depend on how the octets were cut into pieces. Work is a few scans of each piece in C, never a
 loop over lines. Nothing is kept but the at most four octets that may be the beginning of an end.
 """
 
-from mtad.model import replies
-from mtad.model.reply import Reply
+from mtad.smtp.soundness import Soundness
 
 _END = b"\r\n.\r\n"
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
@@ -19,32 +17,21 @@ _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 class DataDecoder:
     """Reads one message's content of at most `max_octets`, counted after unstuffing (RFC 1870 §4).
 
-    Once `finished`, `rest` is what followed the end, and `problem` the reply that refuses the message, or None for a
-    sound one.
+    Once `finished`, `rest` is what followed the end; `soundness` tells what is wrong with it.
     """
 
     def __init__(self, max_octets: int) -> None:
-        self._max_octets = max_octets
         # The content follows a line's end, so a dot at its very start is stuffed, or ends it (RFC 5321 §4.5.2).
         self._held = b"\r\n"
         self._borrowed = len(self._held)
-        self._octets = 0
-        self._bare_newline = False
-        self._nul = False
+        self.soundness = Soundness(max_octets)
         self.finished = False
         self.rest = b""
 
-    @property
-    def problem(self) -> Reply | None:
-        """Why the message cannot be taken, of what was read so far; the worst first."""
-        if self._bare_newline:
-            return replies.BARE_NEWLINE
-        if self._nul:
-            return replies.NUL_OCTET
-        return replies.TOO_LARGE if self._octets > self._max_octets else None
-
     def feed(self, data: bytes) -> bytes:
         """Take octets off the wire and return the content they complete; empty once there is a problem."""
+        if not data:
+            return b""
         if self.finished:
             self.rest += data
             return b""
@@ -65,17 +52,10 @@ class DataDecoder:
         return data[:split]
 
     def _decode(self, stuffed: bytes) -> bytes:
-        if not self._bare_newline:
-            self._inspect(stuffed)
         content = stuffed.replace(b"\r\n.", b"\r\n")
         if self._borrowed and content:
             content = content[self._borrowed :]
             self._borrowed = 0
-        self._octets += len(content)
-        return b"" if self.problem else content
-
-    def _inspect(self, stuffed: bytes) -> None:
         # No piece ends between the CR and the LF of a line's end: a CR at the end of a piece was held back.
-        ends = stuffed.count(b"\r\n")
-        self._bare_newline = stuffed.count(b"\n") != ends or stuffed.count(b"\r") != ends
-        self._nul = self._nul or b"\0" in stuffed
+        self.soundness.watch(content)
+        return b"" if self.soundness.problem else content

@@ -1,10 +1,11 @@
 """Addresses and domains: the grammar of RFC 5321 §4.1.2, from the wire and from what operators write.
 
 On the wire an address is octets of a hostile peer. One pattern matches a path, and its loops are possessive: the time
-is linear. Only ASCII passes (RFC 5321 §2.4), and the answer to anything else is a reply, never an exception. Like most
-servers it takes two things the grammar lacks: spaces after the colon, and a plain address without angle brackets.
-Operators write text: `parse_address` and `parse_domain` take U-labels (RFC 5890 §2.3.2.1) and raise ValueError saying
-what was expected.
+is linear, and the answer to what does not fit is a reply, never an exception. Like most servers it takes two things the
+grammar lacks: spaces after the colon, and a plain address without angle brackets. UTF-8 passes as RFC 6531 §3.3 has it,
+and a path tells that it has some; U-labels become A-labels as for a lookup (RFC 5891 §5), with nothing mapped or
+guessed. Operators write text: `parse_address` and `parse_domain` take U-labels (RFC 5890 §2.3.2.1) and raise ValueError
+saying what was expected.
 
 Nothing here looks anything up; which addresses exist is the directory's to say.
 """
@@ -29,27 +30,40 @@ PATH_OCTETS = 256
 # Dot-string = Atom *("."  Atom) ; Atom = 1*atext
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _DOT_STRING = rf"[{_ATEXT}]++(?:\.[{_ATEXT}]++)*"
-_UTF8_DOT_STRING = _DOT_STRING.replace(_ATEXT, f"\x80-\U0010ffff{_ATEXT}")
+WIDE = "\xa0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+"""What UTF8-non-ascii (RFC 6531 §3.3) is here, as a range of a pattern: no controls, nothing that ends a line."""
+_UTF8_DOT_STRING = _DOT_STRING.replace(_ATEXT, f"{WIDE}{_ATEXT}")
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE ; qtextSMTP = %d32-33 / %d35-91 / %d93-126
 _QUOTED_STRING = r'"(?:[ !#-\[\]-~]|\\[ -~])*"'
+_UTF8_QUOTED_STRING = _QUOTED_STRING.replace(" !", f"{WIDE} !")
 # sub-domain = Let-dig [Ldh-str], at most 63 octets (RFC 1035 §2.3.4); Domain = sub-domain *("." sub-domain)
 _LABEL = r"[A-Za-z0-9][A-Za-z0-9-]{0,62}+(?<!-)"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
+# sub-domain =/ U-label (RFC 6531 §3.3)
+_UTF8_LABEL = rf"[A-Za-z0-9{WIDE}-]{{1,63}}+"
+_UTF8_DOMAIN = rf"{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*"
 # A-d-l = At-domain *( "," At-domain )
 _ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*:"
 _LITERAL = r"\[[0-9A-Za-z:.]{1,64}+\]"
 _MAILBOX = rf"(?:({_DOT_STRING})|({_QUOTED_STRING}))@(?:({_DOMAIN})|({_LITERAL}))"
 
+_UTF8_MAILBOX = rf"(?:({_UTF8_DOT_STRING})|({_UTF8_QUOTED_STRING}))@(?:({_UTF8_DOMAIN})|({_LITERAL}))"
+
 _PATH = re.compile(rf"<(?:{_ROUTE})?{_MAILBOX}>".encode("ascii"))
+_UTF8_PATH = re.compile(rf"<(?:{_ROUTE})?{_UTF8_MAILBOX}>")
 _POSTMASTER = re.compile(rb"<postmaster>", re.IGNORECASE)
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 
 class Path(NamedTuple):
-    """A path and the octets behind it: a space and parameters, or nothing. None is the null reverse-path."""
+    """A path and the octets behind it: a space and parameters, or nothing. None is the null reverse-path.
+
+    `international` tells that it was not said in ASCII, which is for mail with SMTPUTF8 (RFC 6531 §3.4).
+    """
 
     address: Address | None
     rest: bytes
+    international: bool = False
 
 
 def reverse_path(octets: bytes) -> Path | Reply:
@@ -57,7 +71,7 @@ def reverse_path(octets: bytes) -> Path | Reply:
     octets = octets.lstrip(b" ")
     if octets.startswith(b"<>"):
         return _delimited(None, octets[2:]) or replies.BAD_SENDER_SYNTAX
-    return _path(octets) or _wrong(octets, replies.BAD_SENDER_SYNTAX)
+    return _path(octets) or replies.BAD_SENDER_SYNTAX
 
 
 def forward_path(octets: bytes, hostname: str) -> Path | Reply:
@@ -70,7 +84,7 @@ def forward_path(octets: bytes, hostname: str) -> Path | Reply:
     if postmaster:
         found = _delimited(Address("postmaster", hostname), octets[postmaster.end() :])
         return found or replies.BAD_RECIPIENT_SYNTAX
-    return _path(octets) or _wrong(octets, replies.BAD_RECIPIENT_SYNTAX)
+    return _path(octets) or replies.BAD_RECIPIENT_SYNTAX
 
 
 def parse_address(text: str) -> Address:
@@ -108,9 +122,11 @@ def parse_domain(text: str) -> str:
 
 
 def _path(octets: bytes) -> Path | None:
+    if not octets.startswith(b"<"):
+        return _bare(octets) if octets else None
     match = _PATH.match(octets)
     if match is None:
-        return None if octets.startswith(b"<") or not octets else _bare(octets)
+        return None if octets.isascii() else _international(octets)
     dot_string, quoted_string, domain, literal = match.groups()
     local_part = dot_string or quoted_string
     if len(local_part) > LOCAL_PART_OCTETS or match.end() > PATH_OCTETS:
@@ -123,19 +139,43 @@ def _path(octets: bytes) -> Path | None:
     return _delimited(Address(text if dot_string else _unquoted(text), name), octets[match.end() :])
 
 
+def _international(octets: bytes) -> Path | None:
+    # What is no UTF-8 becomes surrogates, which match nothing.
+    match = _UTF8_PATH.match(octets.decode("utf-8", "surrogateescape"))
+    if match is None:
+        return None
+    dot_string, quoted_string, domain, literal = match.groups()
+    local_part = dot_string or _unquoted(quoted_string)
+    name = _a_labels(domain) if domain else _literal(literal)
+    said = len((dot_string or quoted_string).encode("utf-8"))
+    if name is None or said > LOCAL_PART_OCTETS or len(match[0].encode("utf-8")) > PATH_OCTETS:
+        return None
+    address = Address(local_part, name)
+    if len(path(address).encode("utf-8")) > PATH_OCTETS:
+        return None
+    found = _delimited(address, octets[len(match[0].encode("utf-8")) :])
+    return found and found._replace(international=True)
+
+
+def _a_labels(domain: str) -> str | None:
+    """Return a domain with U-labels as A-labels in lower case, None for one that IDNA has none for (RFC 5891 §5)."""
+    try:
+        labels = [label if label.isascii() else idna.alabel(label).decode("ascii") for label in domain.split(".")]
+    except idna.IDNAError:
+        return None
+    name = ".".join(labels).lower()
+    return name if re.fullmatch(_DOMAIN, name) else None
+
+
 def _bare(octets: bytes) -> Path | None:
     """Read a path that lacks its brackets: it ends at the first space, also at a quoted one."""
     address, space, rest = octets.partition(b" ")
     found = _path(b"<" + address + b">")
-    return Path(found.address, space + rest) if found and not found.rest else None
+    return found._replace(rest=space + rest) if found and not found.rest else None
 
 
 def _delimited(address: Address | None, rest: bytes) -> Path | None:
     return Path(address, rest) if not rest or rest.startswith(b" ") else None
-
-
-def _wrong(octets: bytes, reply: Reply) -> Reply:
-    return reply if octets.isascii() else replies.NON_ASCII_ADDRESS
 
 
 def _unquoted(quoted_string: str) -> str:

@@ -65,3 +65,9 @@ class Arrived:
         octets, self._octets = self._octets[self._position :], b""
         self._position = 0
         return octets
+
+    def take_at_most(self, most_octets: int) -> bytes:
+        """Remove and return as much as is there, up to so many octets."""
+        octets = self._octets[self._position : self._position + most_octets]
+        self._position += len(octets)
+        return octets

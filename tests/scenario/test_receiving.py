@@ -38,7 +38,13 @@ class ReceivingTest(SynchronousTestCase):
     def test_the_keywords(self) -> None:
         answer = self.world.say(self.world.connect(), b"EHLO outside.example\r\n")
         keywords = {line[4:] for line in answer.splitlines()[1:]}
-        self.assertEqual(keywords, {b"PIPELINING", b"SIZE 26214400", b"8BITMIME", b"ENHANCEDSTATUSCODES"})
+        self.assertEqual(
+            keywords,
+            {
+                b"PIPELINING", b"SIZE 26214400", b"8BITMIME", b"SMTPUTF8", b"CHUNKING", b"DSN", b"ENHANCEDSTATUSCODES",
+                b"HELP", b"LIMITS RCPTMAX=1000",
+            },
+        )  # fmt: skip
         self.assertEqual(
             self.world.say(self.world.connect(), b"HELO outside.example\r\n").count(b"\r\n"), 1, "HELO has no keywords"
         )

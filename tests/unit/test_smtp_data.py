@@ -45,7 +45,7 @@ def read(pieces: list[bytes], max_octets: int) -> Reading:
     content = b"".join([decoder.feed(piece) for piece in pieces])
     if not decoder.finished:
         return Reading(None, None, None)
-    return Reading(None if decoder.problem else content, decoder.problem, decoder.rest)
+    return Reading(None if decoder.soundness.problem else content, decoder.soundness.problem, decoder.rest)
 
 
 def cut(octets: bytes, places: list[int]) -> list[bytes]:
@@ -98,7 +98,7 @@ class DataDecoderTest(SynchronousTestCase):
         self.assertEqual(decoder.feed(b"bare\nline\r\n"), b"")
         self.assertEqual(decoder.feed(b"sound again\r\n"), b"")
         self.assertFalse(decoder.finished)
-        self.assertEqual(decoder.problem, replies.BARE_NEWLINE)
+        self.assertEqual(decoder.soundness.problem, replies.BARE_NEWLINE)
 
     def test_what_comes_after_the_end_is_kept(self) -> None:
         decoder = DataDecoder(1000)
