@@ -30,8 +30,8 @@ from mtad.smtp.server import Conversation
 class Terms:
     """What every session of a port has in common. `max_message_size` in octets; `port` names it in the log.
 
-    `login` says how a peer at an address may log in, and `verifiers` ask by SCRAM where it may; `implicit_tls` that
-    sessions begin with TLS (RFC 8314 §3.3).
+    `max_recipients` is what a transaction may have of them, told when set; `login` says how a peer at an address may
+    log in, and `verifiers` ask by SCRAM where it may; `implicit_tls` that sessions begin with TLS (RFC 8314 §3.3).
     """
 
     port: str
@@ -40,6 +40,7 @@ class Terms:
     clock: IReactorTime
     journal: IJournal
     tls: ITlsContexts
+    max_recipients: int | None = None
     login: Callable[[str], Login | None] = lambda host: None
     verifiers: Verifiers | None = None
     implicit_tls: bool = False
@@ -86,14 +87,16 @@ class Dialogue:
         """Return the reply to an event that owes one; raises what its ports raise."""
         match event:
             case MailFrom():
-                return await self._begin(Envelope(event.reverse_path, event.size, event.body))
+                envelope = Envelope(event.reverse_path, event.size, event.body, parameters=event.parameters)
+                return await self._begin(envelope)
             case RcptTo():
-                return _said(await self._avatar.validateTo(event.forward_path), replies.RECIPIENT_OK)
+                verdict = await self._avatar.validateTo(event.forward_path, event.notify, event.orcpt)
+                return _said(verdict, replies.RECIPIENT_OK)
             case Data():
-                self.incoming = Incoming(self._terms.max_message_size, self._terms.clock.seconds())
+                self.expect()
                 return replies.START_DATA
             case EndOfData():
-                return await self._finish(event.problem)
+                return await self._finish(event)
             case Hello():
                 self._forget()
                 tls = self._tls_name() if self._conversation.tls else None
@@ -110,6 +113,11 @@ class Dialogue:
             case Quit():
                 return replies.BYE
         raise AssertionError(f"an event without an answer: {event}")
+
+    def expect(self) -> None:
+        """Say that content is to come, all of it or the next chunk."""
+        if self.incoming is None:
+            self.incoming = Incoming(self._terms.max_message_size, self._terms.clock.seconds())
 
     def keep(self, content: bytes) -> None:
         """Take a piece of the message that is coming in."""
@@ -142,15 +150,15 @@ class Dialogue:
         self.peer = replace(self.peer, authenticated=reply is replies.LOGGED_IN)
         return reply
 
-    async def _finish(self, problem: Reply | None) -> Reply:
+    async def _finish(self, end: EndOfData) -> Reply:
         assert self.incoming is not None
         content = self.incoming.take()
         self.incoming = None
         self._in_transaction = False
-        if problem is not None:
-            self._avatar.refused(problem)
-            return problem
-        return await self._avatar.finish(content)
+        if end.problem is not None:
+            self._avatar.refused(end.problem)
+            return end.problem
+        return await self._avatar.finish(content, end.longest_line)
 
     @property
     def _avatar(self) -> InboundSession:
@@ -160,6 +168,9 @@ class Dialogue:
 
     def _forget(self) -> None:
         self._in_transaction = False
+        if self.incoming is not None:
+            self.incoming.drop()
+            self.incoming = None
         if self._entrance.session is not None:
             self._entrance.session.reset()
 

@@ -33,6 +33,7 @@ from mtad.model.envelope import Peer
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
+from mtad.smtp.chunking import Chunk
 from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event
 from mtad.smtp.server import Conversation
 
@@ -81,6 +82,7 @@ class SmtpProtocol(ESMTP):
             max_message_size=terms.max_message_size,
             starttls=self._context is not None,
             login=terms.login(peer.host),
+            max_recipients=terms.max_recipients,
         )
         self._dialogue = Dialogue(
             terms=terms,
@@ -266,6 +268,9 @@ class SmtpProtocol(ESMTP):
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Content):
             self._dialogue.keep(event.octets)
+            return
+        if isinstance(event, Chunk):
+            self._dialogue.expect()
             return
         if isinstance(event, Answered):
             self._answer(self._own_answer(event))

@@ -56,6 +56,7 @@ def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str
         port="smtp",
         hostname=server.hostname,
         max_message_size=server.max_message_size,
+        max_recipients=server.max_recipients,
         clock=ports.clock,
         journal=ports.journal,
         tls=ports.tls,

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from mtad.model import replies
 from mtad.model.reply import Reply
-from mtad.smtp import extensions, sasl, states, timeouts
+from mtad.smtp import extensions, sasl, states, timeouts, xclient
+from mtad.smtp.chunking import FAR_TOO_LARGE_FACTOR, Chunk, ChunkDecoder, Coming
 from mtad.smtp.commands import (
     NEED_DATA,
     PAUSED,
@@ -27,6 +28,7 @@ from mtad.smtp.commands import (
     MailFrom,
     Setting,
     Signal,
+    XClient,
     proven,
 )
 from mtad.smtp.data import DataDecoder
@@ -35,6 +37,8 @@ from mtad.smtp.sasl import Challenge, Login
 from mtad.smtp.states import Command, State
 
 _DEAF = (State.SECURING, State.CLOSED)
+_Exchange = LoginStep | Challenge
+_IN_CONTENT = (State.DATA, State.CHUNK, State.CHUNKS)
 # A pipelining peer sends RCPT and DATA before it can know that what they build on was refused (RFC 2920 §3.1).
 _NO_FAULT = (replies.MAIL_FIRST, replies.NO_RECIPIENTS)
 MAX_FAILED_LOGINS = 3
@@ -43,21 +47,34 @@ MAX_FAILED_LOGINS = 3
 class Conversation:
     """One session. `max_message_size` is in octets; `starttls` says whether TLS can be started.
 
-    `login` says how the peer may log in; None: not at all, and MAIL needs no login.
+    `login` says how the peer may log in; None: not at all, and MAIL needs no login. `max_recipients` of a transaction
+    are told when set, and `xclient` lets the peer speak for another.
     """
 
-    def __init__(self, *, hostname: str, max_message_size: int, starttls: bool, login: Login | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        max_message_size: int,
+        starttls: bool,
+        login: Login | None = None,
+        max_recipients: int | None = None,
+        xclient: bool = False,
+    ) -> None:
         self._setting = Setting(hostname, sasl.mechanisms(channel_binding=False))
         self._max_message_size = max_message_size
         self._starttls = starttls
         self._login = login
+        self._max_recipients = max_recipients
+        self._xclient = xclient
         self._challenge: Challenge | None = None
         self._authenticated = False
         self._failed_logins = 0
         self._state = State.CONNECTED
         self._owed: tuple[Command, Event] | None = None
         self._arrived = Arrived()
-        self._decoder = DataDecoder(max_message_size)
+        self._decoder: DataDecoder | ChunkDecoder = DataDecoder(max_message_size)
+        self._coming: Coming | None = None
         self._esmtp = False
         self._tls = False
         self._error_count = 0
@@ -85,7 +102,7 @@ class Conversation:
     @property
     def content_problem(self) -> Reply | None:
         """Why the message that is coming in will be refused, as far as is known; None when none is coming in."""
-        return self._decoder.problem if self._state is State.DATA else None
+        return self._decoder.soundness.problem if self._state in _IN_CONTENT else None
 
     @property
     def buffered_octets(self) -> int:
@@ -112,14 +129,13 @@ class Conversation:
             return PAUSED
         if self._state is State.DATA:
             return self._read_content()
+        if self._coming is not None:
+            return self._read_chunk(self._coming)
         line = self._arrived.line(LINE_OCTETS if self._login is None else sasl.LINE_OCTETS)
         if line is None:
             return NEED_DATA
         command, event = self._read(line)
-        if isinstance(event, Answered) and event.error:
-            self._error_count += 1
-        self._owed = command, event
-        return event
+        return self._begin_chunk(event) if isinstance(event, Chunk) else self._owe(command, event)
 
     def reply(self, reply: Reply) -> bytes:
         """Return the octets that answer the last event, and move the session as the reply has it.
@@ -147,10 +163,14 @@ class Conversation:
         if not self._owed[1].extended:
             return replies.hello(self._setting.hostname)
         may_log_in = self._login is not None and self._login_refusal(self._login) is None
-        offered = extensions.keywords(
-            self._max_message_size, self._starttls and not self._tls, self._setting.mechanisms if may_log_in else ()
+        offers = extensions.Offers(
+            max_message_size=self._max_message_size,
+            max_recipients=self._max_recipients,
+            starttls=self._starttls and not self._tls,
+            mechanisms=self._setting.mechanisms if may_log_in else (),
+            attributes=xclient.ATTRIBUTES if self._xclient else (),
         )
-        return replies.hello(self._setting.hostname, offered)
+        return replies.hello(self._setting.hostname, extensions.keywords(offers))
 
     def ask(self, challenge: Challenge) -> Reply:
         """Go on with the exchange of AUTH that a reply is owed in: return the question, which is to be that reply.
@@ -175,6 +195,12 @@ class Conversation:
         self._esmtp = False
         self._authenticated = False
         self._tls = True
+
+    def _owe(self, command: Command, event: Event) -> Event:
+        if isinstance(event, Answered) and event.error:
+            self._error_count += 1
+        self._owed = command, event
+        return event
 
     def _read(self, line: bytes | Reply) -> tuple[Command, Event]:
         challenge, self._challenge = self._challenge, None
@@ -205,10 +231,11 @@ class Conversation:
             return self._unfit(replies.UNKNOWN_COMMAND if verb else replies.SYNTAX_ERROR)
         command, parse = known
         refusal = self._refusal(command)
-        if refusal is not None:
+        # A chunk comes whether it is refused or not: its octets have to be read (RFC 3030 §2).
+        if refusal is not None and command is not Command.BDAT:
             return self._unfit(refusal)
         event = parse(argument.lstrip(b" "), self._setting)
-        if isinstance(event, LoginStep | Challenge):
+        if isinstance(event, _Exchange):
             return self._prove(event, command)
         if isinstance(event, MailFrom):
             event = self._fitting(event)
@@ -228,6 +255,8 @@ class Conversation:
             return replies.BAD_SEQUENCE
         if command is Command.AUTH and self._login is None:
             return replies.NOT_IMPLEMENTED
+        if command is Command.XCLIENT and not self._xclient:
+            return replies.NOT_IMPLEMENTED
         refusal = states.refusal(self._state, command)
         if refusal is None and self._login is not None:
             if command is Command.AUTH:
@@ -245,18 +274,51 @@ class Conversation:
         return replies.STARTTLS_FIRST if login.needs_tls and not self._tls else None
 
     def _read_content(self) -> Event | Signal:
+        assert isinstance(self._decoder, DataDecoder)
         content = self._decoder.feed(self._arrived.take())
         if content:
             return Content(content)
         if not self._decoder.finished:
             return NEED_DATA
         self._arrived.add(self._decoder.rest)
-        event = EndOfData(self._decoder.problem)
-        self._owed = Command.END, event
-        return event
+        return self._owe_end()
+
+    def _owe_end(self) -> Event:
+        soundness = self._decoder.soundness
+        return self._owe(Command.END, EndOfData(soundness.problem, soundness.longest_line))
+
+    def _begin_chunk(self, chunk: Chunk) -> Event | Signal:
+        if chunk.octets > FAR_TOO_LARGE_FACTOR * self._max_message_size:
+            return self._owe(Command.ASIDE, Answered(replies.FAR_TOO_LARGE, error=True))
+        self._coming = Coming(chunk.octets, chunk.last, states.refusal(self._state, Command.BDAT))
+        if self._coming.refusal is not None:
+            return self._read_chunk(self._coming)
+        if self._state is State.RCPT:
+            self._decoder = ChunkDecoder(self._max_message_size)
+        self._state = states.after(self._state, Command.BDAT)
+        return chunk
+
+    def _read_chunk(self, coming: Coming) -> Event | Signal:
+        octets = self._arrived.take_at_most(coming.octets)
+        coming.octets -= len(octets)
+        if coming.refusal is None and (content := self._chunk_content(octets, coming)):
+            return Content(content)
+        if coming.octets:
+            return NEED_DATA
+        self._coming = None
+        if coming.refusal is not None:
+            return self._owe(*self._unfit(coming.refusal))
+        if coming.last or self._decoder.soundness.problem:
+            return self._owe_end()
+        return self._owe(Command.CHUNK, Answered(replies.CHUNK_TAKEN, error=False))
+
+    def _chunk_content(self, octets: bytes, coming: Coming) -> bytes:
+        assert isinstance(self._decoder, ChunkDecoder)
+        content = self._decoder.feed(octets)
+        return content + self._decoder.end() if coming.last and not coming.octets else content
 
     def _move(self, command: Command, event: Event, reply: Reply) -> None:
-        if isinstance(event, LoginStep):
+        if command is Command.PROOF and isinstance(event, LoginStep):
             self._authenticated = reply is replies.LOGGED_IN
             self._failed_logins += reply.permanent
         if not reply.positive and command not in (Command.END, Command.PROOF):
@@ -264,9 +326,20 @@ class Conversation:
         self._state = states.after(self._state, command)
         if isinstance(event, Hello):
             self._esmtp = event.extended
+        elif isinstance(event, MailFrom) and event.parameters.smtputf8 is not self._setting.international:
+            self._setting = replace(self._setting, international=event.parameters.smtputf8)
+        elif isinstance(event, XClient):
+            self._begin_anew(event)
         elif self._state is State.DATA:
             self._decoder = DataDecoder(self._max_message_size)
         self._drop_if_deaf()
+
+    def _begin_anew(self, event: XClient) -> None:
+        """Take the peer for another, who comes to a fresh session, logged in when the proxy names a login."""
+        self._esmtp = False
+        self._authenticated = bool(event.attributes.get("LOGIN"))
+        self._failed_logins = 0
+        self._error_count = 0
 
     def _drop_if_deaf(self) -> None:
         # What was pipelined behind STARTTLS came without protection: anybody may have put it there.

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model import replies
 from mtad.model.address import Address
+from mtad.model.envelope import Parameters
 from mtad.model.reply import Reply
 from mtad.smtp.commands import (
     NEED_DATA,
@@ -21,11 +22,13 @@ from mtad.smtp.commands import (
     RcptTo,
     Reset,
     StartTls,
+    XClient,
 )
 from mtad.smtp.lines import LINE_OCTETS
 from mtad.smtp.sasl import LINE_OCTETS as PROOF_OCTETS
 from mtad.smtp.sasl import Authenticate, Login
 from mtad.smtp.server import Conversation
+from tests.unit.conversations import joined, run, run_pieces, wrong
 
 ALICE = Address("alice", "acme.example")
 
@@ -34,48 +37,12 @@ def conversation(max_message_size: int = 1000, starttls: bool = True) -> Convers
     return Conversation(hostname="mx.example", max_message_size=max_message_size, starttls=starttls)
 
 
-def reply_to(talk: Conversation, event: Event) -> Reply:
-    """Return what a server answers that agrees to everything."""
-    match event:
-        case Answered():
-            return event.reply
-        case Hello():
-            return talk.hello_reply()
-        case Data():
-            return replies.START_DATA
-        case EndOfData():
-            return event.problem or replies.queued("0")
-        case StartTls():
-            return replies.STARTTLS_READY
-        case Quit():
-            return replies.BYE
-        case _:
-            return replies.OK
-
-
-def run(talk: Conversation, data: bytes) -> tuple[list[Event], bytes]:
-    """Feed octets, agree to everything, and return the events and what was sent."""
-    talk.receive_data(data)
-    events: list[Event] = []
-    sent = b""
-    while not isinstance(event := talk.next_event(), type(NEED_DATA)):
-        events.append(event)
-        if not isinstance(event, Content):
-            sent += talk.reply(reply_to(talk, event))
-    assert event is NEED_DATA
-    return events, sent
-
-
 def logging_in(*, required: bool = True, needs_tls: bool = False) -> Conversation:
     """Return a session that may log in, greeted."""
     login = Login(required=required, needs_tls=needs_tls)
     talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=True, login=login)
     run(talk, b"EHLO c.example\r\n")
     return talk
-
-
-def wrong(reply: Reply) -> Answered:
-    return Answered(reply, error=True)
 
 
 class SessionTest(SynchronousTestCase):
@@ -131,19 +98,11 @@ class SessionTest(SynchronousTestCase):
             b"EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBAD\nQUIT\r\nDATA\r\nx\r\n..\r\n\r\n.\r\n"
             b"MAIL FROM:<>\rQUIT\r\nRCPT TO:<" + b"a" * LINE_OCTETS + b">\r\nRSET\r\n"
         )
+        events, sent = run_pieces(conversation(), octets, lengths)
         whole, sent_whole = run(conversation(), octets)
-        talk = conversation()
-        pieces: list[Event] = []
-        sent = b""
-        for length in [*lengths, len(octets)]:
-            events, answer = run(talk, octets[:length])
-            pieces, sent, octets = pieces + events, sent + answer, octets[length:]
         self.assertEqual(sent, sent_whole)
-        self.assertEqual(
-            [event for event in pieces if not isinstance(event, Content)],
-            [event for event in whole if not isinstance(event, Content)],
-        )
-        self.assertEqual(b"".join(event.octets for event in pieces if isinstance(event, Content)), b"x\r\n.\r\n\r\n")
+        self.assertEqual(events, joined(whole))
+        self.assertIn(Content(b"x\r\n.\r\n\r\n"), events)
 
     def test_many_commands_in_one_read(self) -> None:
         events, _ = run(conversation(), b"NOOP\r\n" * 20_000)
@@ -155,10 +114,14 @@ class HelloTest(SynchronousTestCase):
         _, sent = run(conversation(), b"EHLO c\r\n")
         self.assertEqual(
             sent,
-            b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
-            b"250 STARTTLS\r\n",
+            b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n"
+            b"250-DSN\r\n250-ENHANCEDSTATUSCODES\r\n250-HELP\r\n250 STARTTLS\r\n",
         )
         self.assertNotIn(b"STARTTLS", run(conversation(starttls=False), b"EHLO c\r\n")[1])
+
+    def test_limits_are_told(self) -> None:
+        talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=False, max_recipients=100)
+        self.assertIn(b"250 LIMITS RCPTMAX=100\r\n", run(talk, b"EHLO c\r\n")[1])
 
     def test_names_are_fit_to_be_shown(self) -> None:
         self.assertEqual(run(conversation(), b"EHLO \xff\x1b[2J\0\r\n")[0], [Hello("\\xff\\x1b[2J\\x00", True)])
@@ -193,7 +156,9 @@ class CommandTest(SynchronousTestCase):
                 b"VRFY alice": Answered(replies.VRFY_CANNOT, error=False),
                 b"VRFY": wrong(replies.BAD_ARGUMENTS),
                 b"EXPN team": wrong(replies.NOT_IMPLEMENTED),
-                b"HELP": wrong(replies.NOT_IMPLEMENTED),
+                b"HELP": Answered(replies.HELP, error=False),
+                b"HELP MAIL": Answered(replies.HELP, error=False),
+                b"XCLIENT ADDR=192.0.2.1": wrong(replies.NOT_IMPLEMENTED),
                 b"AUTH PLAIN AGEAYg==": wrong(replies.NOT_IMPLEMENTED),
                 b"WHATISTHIS": wrong(replies.UNKNOWN_COMMAND),
                 b"\xff\0": wrong(replies.UNKNOWN_COMMAND),
@@ -222,6 +187,10 @@ class CommandTest(SynchronousTestCase):
                 b"MAIL FROM:<> SIZE=x": wrong(replies.BAD_ARGUMENTS),
                 b"MAIL FROM:<> X=y": wrong(replies.UNKNOWN_PARAMETER),
                 b"MAIL FROM:<j\xc3\xbcrgen@acme.example>": wrong(replies.NON_ASCII_ADDRESS),
+                b"MAIL FROM:<a@b\xc3\xbc.example>": wrong(replies.NON_ASCII_ADDRESS),
+                b"MAIL FROM:<a@b\xff.example> SMTPUTF8": wrong(replies.BAD_SENDER_SYNTAX),
+                b"MAIL FROM:<> RET=HDRS ENVID=x": MailFrom(None, None, None, parameters=Parameters(False, "HDRS", "x")),
+                b"MAIL FROM:<> RET=SOME": wrong(replies.BAD_ARGUMENTS),
             }
         )
 
@@ -233,7 +202,12 @@ class CommandTest(SynchronousTestCase):
             b"RCPT TO:<>": wrong(replies.BAD_RECIPIENT_SYNTAX),
             b"RCPT TO:": wrong(replies.BAD_RECIPIENT_SYNTAX),
             b"RCPT LALA: <>": wrong(replies.BAD_ARGUMENTS),
-            b"RCPT TO:<alice@acme.example> NOTIFY=NEVER": wrong(replies.UNKNOWN_PARAMETER),
+            b"RCPT TO:<alice@acme.example> NOTIFY=NEVER": RcptTo(ALICE, notify="NEVER"),
+            b"RCPT TO:<alice@acme.example> ORCPT=rfc822;a": RcptTo(ALICE, orcpt="rfc822;a"),
+            b"RCPT TO:<alice@acme.example> NOTIFY=": wrong(replies.BAD_ARGUMENTS),
+            b"RCPT TO:<alice@acme.example> X": wrong(replies.UNKNOWN_PARAMETER),
+            b"RCPT TO:<alice@b\xc3\xbc.example>": wrong(replies.NON_ASCII_ADDRESS),
+            b"RCPT TO:<alice@b\xff.example>": wrong(replies.BAD_RECIPIENT_SYNTAX),
         }.items():
             talk = conversation()
             run(talk, b"EHLO c\r\nMAIL FROM:<>\r\n")
@@ -259,6 +233,72 @@ class CommandTest(SynchronousTestCase):
         for content, problem in ((b"a\nb\r\n", replies.BARE_NEWLINE), (b"a\r\n", None), (b"\0\r\n", replies.NUL_OCTET)):
             events, _ = run(talk, transaction + content + b".\r\n")
             self.assertEqual(events[-1], EndOfData(problem))
+
+
+class InternationalTest(SynchronousTestCase):
+    """RFC 6531 §3.4: it is the transaction that has SMTPUTF8, not the session."""
+
+    RCPT = "RCPT TO:<jürgen@bücher.example> ORCPT=utf-8;jürgen@bücher.example\r\n".encode()
+    JUERGEN = Address("jürgen", "xn--bcher-kva.example")
+
+    def test_a_transaction(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\n")
+        events, sent = run(talk, "MAIL FROM:<a@bücher.example> SMTPUTF8\r\n".encode() + self.RCPT + b"RSET\r\n")
+        sender = Address("a", "xn--bcher-kva.example")
+        mail = MailFrom(sender, None, None, parameters=Parameters(smtputf8=True))
+        self.assertEqual(events, [mail, RcptTo(self.JUERGEN, orcpt="utf-8;jürgen@bücher.example"), Reset()])
+        self.assertEqual(sent.count(b"250 "), 3)
+        events, _ = run(talk, b"MAIL FROM:<>\r\n" + self.RCPT + b"RSET\r\n")
+        self.assertEqual(events[1], wrong(replies.NON_ASCII_ADDRESS))
+        self.assertEqual(run(talk, b"MAIL FROM:<> SMTPUTF8\r\n" + self.RCPT)[0][1].__class__, RcptTo)
+
+    def test_a_mail_that_was_refused_changes_nothing(self) -> None:
+        talk = conversation()
+        run(talk, b"EHLO c\r\n")
+        talk.receive_data(b"MAIL FROM:<> SMTPUTF8\r\n")
+        talk.next_event()
+        talk.reply(replies.TEMPORARY_TROUBLE)
+        self.assertEqual(run(talk, b"MAIL FROM:<>\r\n" + self.RCPT)[0][1], wrong(replies.NON_ASCII_ADDRESS))
+
+    def test_asking_for_an_address(self) -> None:
+        events, _ = run(conversation(), "VRFY jürgen SMTPUTF8\r\nEXPN jürgen SMTPUTF8\r\n".encode())
+        self.assertEqual(events, [Answered(replies.VRFY_CANNOT, error=False), wrong(replies.NOT_IMPLEMENTED)])
+
+
+class ProxyTest(SynchronousTestCase):
+    def spoken_for(self, data: bytes) -> Conversation:
+        login = Login(required=True, needs_tls=False)
+        talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=True, login=login, xclient=True)
+        run(talk, data)
+        return talk
+
+    def test_it_is_offered(self) -> None:
+        talk = self.spoken_for(b"")
+        self.assertIn(b"250 XCLIENT NAME ADDR PORT HELO LOGIN\r\n", run(talk, b"EHLO proxy\r\n")[1])
+
+    def test_all_begins_anew(self) -> None:
+        talk = self.spoken_for(b"EHLO proxy\r\n" + PLAIN + b"WHAT\r\n")
+        self.assertTrue(talk.authenticated)
+        events, sent = run(talk, b"XCLIENT ADDR=192.0.2.1 LOGIN=[UNAVAILABLE]\r\nMAIL FROM:<>\r\nEHLO c\r\n")
+        self.assertEqual(events[0], XClient({"ADDR": "192.0.2.1", "LOGIN": ""}))
+        self.assertEqual(events[1:], [wrong(replies.HELO_FIRST), Hello("c", extended=True)])
+        self.assertTrue(sent.startswith(b"220 "))
+        self.assertEqual((talk.authenticated, talk.error_count), (False, 1))
+
+    def test_a_login_it_names(self) -> None:
+        talk = self.spoken_for(b"XCLIENT LOGIN=ann\r\nEHLO c\r\n")
+        self.assertTrue(talk.authenticated)
+        self.assertEqual(run(talk, b"MAIL FROM:<>\r\n")[0], [MailFrom(None, None, None)])
+        self.assertEqual(run(talk, b"XCLIENT LOGIN=ann\r\n")[0], [wrong(replies.BAD_SEQUENCE)])
+
+    def test_a_refusal_changes_nothing(self) -> None:
+        talk = self.spoken_for(b"EHLO proxy\r\n")
+        talk.receive_data(b"XCLIENT LOGIN=ann\r\n")
+        talk.next_event()
+        talk.reply(replies.TEMPORARY_TROUBLE)
+        self.assertEqual((talk.esmtp, talk.authenticated), (True, False))
+        self.assertEqual(run(talk, b"XCLIENT WHAT=ann\r\n")[0], [wrong(replies.BAD_ARGUMENTS)])
 
 
 class LineTest(SynchronousTestCase):
@@ -352,7 +392,9 @@ class TlsTest(SynchronousTestCase):
     def test_a_port_under_tls_from_the_start(self) -> None:
         talk = conversation()
         talk.tls_started()
+        self.assertTrue(talk.tls)
         self.assertNotIn(b"STARTTLS", run(talk, b"EHLO c\r\n")[1])
+        self.assertEqual(run(talk, b"STARTTLS\r\n")[0], [wrong(replies.BAD_SEQUENCE)])
 
 
 class HostileTest(SynchronousTestCase):
