@@ -117,9 +117,22 @@ class SmtpSink(Remote):
 
 
 class Postfix(Remote):
-    """A Postfix that is the last stop of `domain`, with a Maildir for each of `users`, and offers STARTTLS."""
+    """A Postfix that is the last stop of `domain`, with a Maildir for each of `users`, and offers STARTTLS.
 
-    def __init__(self, host: str, port: int, domain: str, users: Sequence[str], certificate: tuple[Path, Path]) -> None:
+    What it has to say to others it hands to its `relay`, a host and port. `settings` are its own, besides.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        domain: str,
+        users: Sequence[str],
+        certificate: tuple[Path, Path],
+        *,
+        relay: tuple[str, int] | None = None,
+        **own_settings: str,
+    ) -> None:
         self._postfix, self._master = needed("sbin/postfix"), needed("postfix/sbin/master")
         super().__init__(host, port)
         (self.home / "users").write_text("".join(f"{user}@{domain} {user}/\n" for user in users))
@@ -144,6 +157,8 @@ class Postfix(Remote):
             "smtpd_tls_security_level": "may",
             "smtpd_tls_cert_file": certificate[0],
             "smtpd_tls_key_file": certificate[1],
+            "relayhost": "[{}]:{}".format(*relay) if relay else "",
+            **own_settings,
         }
         (self.home / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         # One line a service: name, type, private, unprivileged, chroot, wakeup, processes, program.
@@ -151,6 +166,7 @@ class Postfix(Remote):
         services += ["cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr", "tlsmgr unix - - n 1000? 1 tlsmgr"]
         services += ["rewrite unix - - n - - trivial-rewrite", "virtual unix - n n - - virtual"]
         services += [f"{name} unix - - n - 0 bounce" for name in ("bounce", "defer", "trace")]
+        services += ["smtp unix - - n - - smtp"]
         services += ["error unix - - n - - error", "retry unix - - n - - error", "anvil unix - - n - 1 anvil"]
         (self.home / "master.cf").write_text("".join(f"{service}\n" for service in services))
         (self.home / "queue").mkdir()
@@ -219,4 +235,5 @@ class Dovecot(Remote):
 
 
 def _inbox(maildir: Path) -> list[bytes]:
-    return [message.as_bytes() for message in mailbox.Maildir(maildir)] if maildir.is_dir() else []
+    whole = all((maildir / part).is_dir() for part in ("new", "cur"))
+    return [message.as_bytes() for message in mailbox.Maildir(maildir)] if whole else []

@@ -33,6 +33,7 @@ ZONE: Mapping[str, Sequence[str]] = {
     "postfix.example": ["MX 10 gone.postfix.example", "MX 20 mx.postfix.example"],
     "gone.postfix.example": [f"A {NOBODY_THERE}"],
     "mx.postfix.example": [f"A {POSTFIX}"],
+    "one.example": ["MX 10 mx.postfix.example"],
     "null.example": ["MX 0 ."],
 } | {f"sink{number}.example": [f"A {host}"] for number, host in enumerate(SINK_HOSTS)}
 
@@ -47,8 +48,8 @@ def shared_directory() -> Path:
 
 @cache
 def certificate() -> tuple[Path, Path]:
-    """Return a certificate and its key."""
-    return write_certificate(shared_directory())
+    """Return a certificate that the server trusts, and its key: the server's own, and Postfix'."""
+    return write_certificate(shared_directory(), names=("mx.test", "mx.postfix.example"))
 
 
 def store_socket() -> Path:
@@ -84,7 +85,8 @@ def running() -> RunningServer:
             "delivery": {"port": PORT, "allow_private": True},
             "queue": {"retry_delay": "1s", "max_retry_delay": "1s"},
             "tls": {"cert_file": cert_file, "key_file": key_file},
-        }
+        },
+        trusted=certificate()[0],
     )
     atexit.register(server.close)
     server.apply(tenants())
@@ -138,14 +140,16 @@ class SendingCase(SynchronousTestCase):
         context.load_cert_chain(*certificate())
         self.serve(taker, tls_context=context, **parameters)
 
-    def submit(self, *to: str, subject: str) -> None:
-        """Send as alice, logged in over TLS."""
+    def submit(self, *to: str, subject: str, notify: str | None = None) -> None:
+        """Send as alice, logged in over TLS; `notify` is what she wants to be told of."""
         context = ssl.create_default_context(cafile=str(certificate()[0]))
         context.check_hostname = False
         with SMTP("127.0.0.1", self.server.submission_port) as client:
             client.starttls(context=context)
             client.login("alice@acme.example", "alice's")
-            self.assertEqual(client.send_message(letter(", ".join(to), subject), to_addrs=to), {})
+            wishes = [f"NOTIFY={notify}"] if notify else []
+            message = letter(", ".join(to), subject)
+            self.assertEqual(client.send_message(message, to_addrs=to, rcpt_options=wishes), {})
 
     def wait_lines(self, event: str, *recipients: str) -> dict[str, dict[str, object]]:
         """Return the first line of the log for each of these recipients, once all are there."""

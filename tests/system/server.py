@@ -53,9 +53,13 @@ def free_port() -> int:
 
 
 class RunningServer:
-    """An mtad below a new directory, with a database of its own. `start` and `kill` may alternate; `close` ends it."""
+    """An mtad below a new directory, with a database of its own. `start` and `kill` may alternate; `close` ends it.
 
-    def __init__(self, sections: Mapping[str, Mapping[str, object]] | None = None) -> None:
+    Where `trusted` names a file of certificates, these are what its machine trusts.
+    """
+
+    def __init__(self, sections: Mapping[str, Mapping[str, object]] | None = None, trusted: Path | None = None) -> None:
+        self._environment = os.environ | ({"SSL_CERT_FILE": str(trusted)} if trusted else {})
         self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
         self.smtp_port, self.submission_port, self.submissions_port = free_port(), free_port(), free_port()
         self.http_port = free_port()
@@ -119,6 +123,7 @@ class RunningServer:
             [Path(sys.executable).with_name("twistd"), "-n", "--pidfile=", "mtad", "--config", self.config],
             stdout=subprocess.PIPE,
             cwd=self.path,
+            env=self._environment,
         )
         self.wait_for("service.started")
         return self

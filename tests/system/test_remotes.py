@@ -82,6 +82,61 @@ class SinkTest(SendingCase):
             self.assertIn("\nGrüße in die Ferne\n.\n..dots\n", message)
 
 
+class WantedTlsTest(SendingCase):
+    """What the operator wants of a destination, while the server runs."""
+
+    def tearDown(self) -> None:
+        self.server.mtactl("destination", "remove", "aio.example")
+
+    def want(self, tls: str) -> None:
+        self.server.mtactl("destination", "set", "aio.example", "--tls", tls)
+
+    def test_a_server_without_tls_is_waited_for_until_that_is_no_longer_wanted(self) -> None:
+        taker = Taker()
+        self.serve(taker)
+        self.want("encrypt")
+        self.submit("enc@aio.example", subject="encrypt")
+        line = self.wait_lines("delivery.deferred", "enc@aio.example")["enc@aio.example"]
+        self.assertIn("offers no STARTTLS", str(line["detail"]))
+        self.assertEqual(taker.envelopes, [])
+        self.want("may")
+        self.wait_lines("delivery.delivered", "enc@aio.example")
+
+    def test_a_certificate_for_another_name_will_do_unless_it_is_verified(self) -> None:
+        taker = Taker()
+        self.serve_tls(taker)
+        self.want("verify")
+        self.submit("ver@aio.example", subject="verify")
+        line = self.wait_lines("delivery.deferred", "ver@aio.example")["ver@aio.example"]
+        self.assertIn("while TLS was to begin", str(line["detail"]))
+        self.assertIn("4.7.5", self.server.mtactl("trace", "ver@aio.example"))
+        self.assertEqual(taker.envelopes, [])
+        self.want("encrypt")
+        line = self.wait_lines("delivery.delivered", "ver@aio.example")["ver@aio.example"]
+        self.assertIn("TLS", str(line["tls"]))
+
+
+class Utf8Test(SendingCase):
+    """Addresses beyond ASCII go to servers that know SMTPUTF8, and come back from others."""
+
+    def test_a_server_that_knows_it(self) -> None:
+        taker = Taker()
+        self.serve(taker, enable_SMTPUTF8=True)
+        self.submit("zoë@aio.example", subject="Grüße")
+        self.wait_lines("delivery.delivered", "zoë@aio.example")
+        (envelope,) = taker.envelopes
+        self.assertEqual(envelope.rcpt_tos, ["zoë@aio.example"])
+        self.assertTrue(envelope.smtp_utf8)
+
+    def test_a_server_that_does_not(self) -> None:
+        taker = Taker()
+        self.serve(taker, enable_SMTPUTF8=False)
+        self.submit("noë@aio.example", subject="Grüße")
+        line = self.wait_lines("delivery.failed", "noë@aio.example")["noë@aio.example"]
+        self.assertIn("does not offer SMTPUTF8", str(line["detail"]))
+        self.assertEqual(taker.envelopes, [])
+
+
 class AiosmtpdTest(SendingCase):
     def test_the_message_is_what_was_sent_and_goes_over_tls(self) -> None:
         taker = Taker()
@@ -139,6 +194,41 @@ class PostfixTest(SendingCase):
             self.assertIn(b"\nSubject: to Postfix\n", mail)
             self.assertTrue(mail.endswith("Grüße in die Ferne\n.\n..dots\n".encode()))
         self.assertIn("gone.postfix.example", self.server.mtactl("trace", "rita@postfix.example"))
+
+    def serve(self, *users: str, **settings: str) -> Postfix:
+        """Have a Postfix that is the only host of its domain, until the test ends."""
+        relay = ("127.0.0.1", self.server.smtp_port)
+        remote = Postfix(POSTFIX, PORT, "one.example", users, certificate(), relay=relay, **settings)
+        self.addCleanup(remote.close)
+        return remote.start()
+
+    def test_its_certificate_is_verified_where_that_is_wanted(self) -> None:
+        remote = self.serve("vera")
+        self.server.mtactl("destination", "set", "one.example", "--tls", "verify")
+        self.addCleanup(self.server.mtactl, "destination", "remove", "one.example")
+        self.submit("vera@one.example", subject="verified")
+        line = self.wait_lines("delivery.delivered", "vera@one.example")["vera@one.example"]
+        self.assertIn("TLS", str(line["tls"]))
+        self.assertEqual(len(remote.wait_inbox("vera")), 1)
+
+    def test_it_tells_the_sender_itself(self) -> None:
+        self.serve("dan")
+        self.submit("dan@one.example", subject="tell me", notify="SUCCESS,FAILURE")
+        text, fields = self.report_about("dan@one.example")
+        self.assertEqual(fields["Action"], "delivered")
+        self.assertEqual(fields["Original-Recipient"].replace(" ", ""), "rfc822;dan@one.example")
+        self.assertIn("mx.one.example", text)
+
+    def test_with_smtputf8_its_users_have_any_names(self) -> None:
+        self.serve("zoë", smtputf8_enable="yes")
+        self.submit("zoë@one.example", subject="Grüße")
+        self.wait_lines("delivery.delivered", "zoë@one.example")
+
+    def test_without_smtputf8_its_users_have_ascii_names(self) -> None:
+        self.serve("ida", smtputf8_enable="no")
+        self.submit("idä@one.example", subject="Grüße")
+        line = self.wait_lines("delivery.failed", "idä@one.example")["idä@one.example"]
+        self.assertIn("does not offer SMTPUTF8", str(line["detail"]))
 
 
 @skipUnless(is_root(), "a Dovecot of one's own needs root")
