@@ -26,6 +26,7 @@ from mtad.model.event import DELIVERED, RECEIVED, ROUTED, Event
 from mtad.model.identity import next_id
 from mtad.model.job import Acceptance, Disposal, Message, Node, Result, Settlement
 from mtad.model.outcome import Delivered
+from mtad.testing.spool import MemorySpool
 
 WALL = SystemClock()
 
@@ -78,7 +79,7 @@ async def main(options: argparse.Namespace) -> None:
     parameters = conninfo_to_dict(options.dsn) if options.dsn else _database()
     writer = Writer(reactor, parameters, Random(), connections=options.connections)
     pool = Pool(reactor, parameters, 1)
-    queue = PostgresQueue(writer, pool)
+    queue = PostgresQueue(writer, pool, MemorySpool())
     await pool.start()
     await writer.start()
     node = await PostgresNodes(pool).join("bench", WALL.now())

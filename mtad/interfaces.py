@@ -22,6 +22,7 @@ from zope.interface import Interface
 
 from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
+from mtad.model.content import Content
 from mtad.model.dkim import SigningKey
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
@@ -68,8 +69,9 @@ class IQueue(Interface):
 
         Once it returned, nothing short of the loss of the disk loses the message. It may be repeated. Raises
         LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, and
-        Unavailable after 30 s without an answer. A message that was written all the same is then removed before
-        anything else is written, but for rows somebody claimed meanwhile.
+        Unavailable after 30 s without an answer; content in the spool waits its turn for up to 5 minutes, and has a
+        second more for each MiB. A message that was written all the same is then removed before anything else is
+        written, but for rows somebody claimed meanwhile.
         """
 
     async def ready(now: float, limit: int, after: Lane | None = None) -> Ready:
@@ -84,8 +86,8 @@ class IQueue(Interface):
         Rows of one message in one lane make one job, without content. Raises LeaseLost.
         """
 
-    async def content(content_id: int) -> bytes:
-        """Return a content, whole; KeyError when there is none."""
+    async def content(content_id: int) -> Content:
+        """Return a content, whole, a large one in the spool; KeyError when there is none."""
 
     async def settle(settlements: Sequence[Settlement], owner: int, now: float) -> None:
         """Write results and events in one transaction; rows whose claim moved on are left as they are.
@@ -206,6 +208,26 @@ class IResolver(Interface):
         """Return at once what would be answered without asking anybody; None when somebody would be asked."""
 
 
+class IGathering(Interface):
+    """A content that comes in piece by piece: in memory as long as it is small, else in the spool."""
+
+    def add(octets: bytes) -> None:
+        """Take the next piece; once this raised, for a disk that is full or broken, all that is left is `drop`."""
+
+    def drop() -> None:
+        """Forget all pieces."""
+
+    def content() -> Content:
+        """Return the whole, once; a Spooled when it has more than SPOOL_OCTETS."""
+
+
+class ISpool(Interface):
+    """Where large contents are instead of in memory. They are gone with this process."""
+
+    def gather() -> IGathering:
+        """Begin a content."""
+
+
 class INetwork(Interface):
     """Where connections come from and go to."""
 
@@ -247,7 +269,8 @@ class IOffload(Interface):
     def run(work: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """Run `work(*arguments)` elsewhere, first come first served, and fire with what it returned or raised.
 
-        Elsewhere is another process: a function of a module, plain arguments and results.
+        Elsewhere is another process: a function of a module, plain arguments and results. Arguments may hold contents
+        of the spool, which cost nothing whatever their size.
         """
 
 
@@ -317,6 +340,7 @@ class Ports:
     nodes: INodes
     timeline: ITimeline
     counters: ICounters
+    spool: ISpool
     verify_password: Callable[[str | None, bytes], bool]
     dependencies: Mapping[str, IDependency]
     exposition: Callable[[], bytes]

@@ -29,6 +29,7 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.redis import Redis, RedisServer
 from mtad.adapters.resolver.servers import system_servers
 from mtad.adapters.resolver.stub import Servers, StubResolver
+from mtad.adapters.spool import DiskSpool, max_files
 from mtad.adapters.tls.certificate import CertificateFiles
 from mtad.adapters.tls.certificates import ServerCertificates
 from mtad.adapters.tls.contexts import TlsContexts
@@ -40,8 +41,8 @@ from mtad.model.errors import InvalidInput
 WRITER_CONNECTIONS = 2
 LISTENING_CONNECTIONS = 1
 NODES_CONNECTIONS = 1
-# Two batches of Maildir writes, two passwords.
-OFFLOAD_THREADS = 4
+# Two batches of Maildir writes, a large one, two passwords.
+OFFLOAD_THREADS = 5
 
 
 class IReactor(INetworkReactor, IPostgresReactor, IOffloadReactor):
@@ -102,8 +103,13 @@ def _configured_redis(configured: RedisSettings) -> RedisServer:
 
 
 def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
-    """Return the real ports; nothing is opened before their `start`. Raises InvalidInput for a bad certificate."""
+    """Return the real ports; nothing is opened before their `start`.
+
+    Raises InvalidInput for a bad certificate, and for directories that cannot be made.
+    """
     _make_mail_directory(settings)
+    spool = DiskSpool(settings.server.state_dir / "spool", max_files())
+    spool.open()
     journal = Journal(least=settings.logging.least, max_domains=settings.metrics.max_domains)
     network = SocketNetwork(reactor)
     offload = ProcessOffload(reactor, OFFLOAD_THREADS)
@@ -114,7 +120,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     resolver = StubResolver(
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
     )
-    queue = PostgresQueue(writer, pool)
+    queue = PostgresQueue(writer, pool, spool)
     wall = SystemClock()
     certificates = _certificates(settings, reactor, wall, journal)
 
@@ -156,6 +162,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         nodes=PostgresNodes(leases),
         timeline=PostgresTimeline(pool),
         counters=RedisCounters(redis),
+        spool=spool,
         verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
         exposition=journal.exposition,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from tempfile import gettempdir
 from typing import TypeVar
 
 import click
@@ -22,6 +23,7 @@ from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.session import IReactor, Parameters, StatementError, reason
 from mtad.adapters.postgres.writer import Writer
+from mtad.adapters.spool import DiskSpool
 from mtad.config import Settings, load
 from mtad.model.errors import MtadError, Unavailable
 
@@ -65,7 +67,7 @@ class Access:
 
         async def writing(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
             writer = Writer(reactor, parameters, SystemRandom(), connections=1, name="mtactl")
-            stores = Stores(reactor, pool, PostgresQueue(writer, pool))
+            stores = Stores(reactor, pool, PostgresQueue(writer, pool, DiskSpool(Path(gettempdir()))))
             try:
                 await writer.start()
                 return await work(stores)

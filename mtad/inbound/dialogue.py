@@ -15,10 +15,12 @@ from mtad.inbound.incoming import Incoming
 from mtad.inbound.login import Entrance
 from mtad.inbound.session import InboundSession
 from mtad.inbound.verifiers import Verifiers
-from mtad.interfaces import IJournal, ITlsContexts
+from mtad.interfaces import IJournal, ISpool, ITlsContexts
 from mtad.model import replies
 from mtad.model.envelope import Envelope, Peer
+from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
+from mtad.model.text import shown
 from mtad.model.verdict import Accept, Verdict
 from mtad.smtp.commands import Data, EndOfData, Event, Hello, LoginStep, MailFrom, Quit, RcptTo, Reset, StartTls
 from mtad.smtp.sasl import Authenticate, Confirm, Login, Proof
@@ -40,6 +42,7 @@ class Terms:
     clock: IReactorTime
     journal: IJournal
     tls: ITlsContexts
+    spool: ISpool
     max_recipients: int | None = None
     login: Callable[[str], Login | None] = lambda host: None
     verifiers: Verifiers | None = None
@@ -117,7 +120,8 @@ class Dialogue:
     def expect(self) -> None:
         """Say that content is to come, all of it or the next chunk."""
         if self.incoming is None:
-            self.incoming = Incoming(self._terms.max_message_size, self._terms.clock.seconds())
+            terms = self._terms
+            self.incoming = Incoming(terms.max_message_size, terms.clock.seconds(), terms.spool.gather())
 
     def keep(self, content: bytes) -> None:
         """Take a piece of the message that is coming in."""
@@ -152,13 +156,20 @@ class Dialogue:
 
     async def _finish(self, end: EndOfData) -> Reply:
         assert self.incoming is not None
-        content = self.incoming.take()
-        self.incoming = None
+        incoming, self.incoming = self.incoming, None
         self._in_transaction = False
+        try:
+            content = incoming.take()
+        except Unavailable as trouble:
+            self._terms.journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
+            return self._refused(end.problem or replies.STORAGE_FULL)
         if end.problem is not None:
-            self._avatar.refused(end.problem)
-            return end.problem
+            return self._refused(end.problem)
         return await self._avatar.finish(content, end.longest_line)
+
+    def _refused(self, problem: Reply) -> Reply:
+        self._avatar.refused(problem)
+        return problem
 
     @property
     def _avatar(self) -> InboundSession:

@@ -4,7 +4,10 @@ A peer must not hold a session by sending for ever: what is refused already is r
 it is taken for a command, but only within bounds; and a message must come at some pace, whatever the idle timeout says.
 """
 
+from mtad.interfaces import IGathering
 from mtad.model import replies
+from mtad.model.content import Content
+from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 
 # RFC 5321 §4.5.3.2.5 and .6 leave a peer ten minutes at most for one step; a whole message gets as much on top.
@@ -14,12 +17,13 @@ REFUSED_OCTETS_FACTOR = 2
 
 
 class Incoming:
-    """One message of at most `max_octets`, since `began` (monotonic seconds)."""
+    """One message of at most `max_octets`, since `began` (monotonic seconds), gathered in `gathering`."""
 
-    def __init__(self, max_octets: int, began: float) -> None:
+    def __init__(self, max_octets: int, began: float, gathering: IGathering) -> None:
         self._max_octets = max_octets
         self._began = began
-        self._kept: list[bytes] = []
+        self._gathering = gathering
+        self._trouble: Unavailable | None = None
         self._arrived_octets = 0
 
     def arrived(self, octets: int) -> None:
@@ -27,18 +31,23 @@ class Incoming:
         self._arrived_octets += octets
 
     def keep(self, content: bytes) -> None:
-        """Take a piece of the message."""
-        self._kept.append(content)
+        """Take a piece of the message; once there is no room for it, it is read to its end all the same."""
+        if self._trouble is None:
+            try:
+                self._gathering.add(content)
+            except Unavailable as trouble:
+                self._trouble = trouble
+                self._gathering.drop()
 
     def drop(self) -> None:
         """Forget the pieces: the message is refused already."""
-        self._kept.clear()
+        self._gathering.drop()
 
-    def take(self) -> bytes:
-        """Return the whole message, once, and forget it."""
-        content = b"".join(self._kept)
-        self._kept.clear()
-        return content
+    def take(self) -> Content:
+        """Return the whole message, once, and forget it; raises the Unavailable there was in keeping it."""
+        if self._trouble is not None:
+            raise self._trouble
+        return self._gathering.content()
 
     def impatience(self, now: float) -> Reply | None:
         """Return the reply that ends the session when this has gone on for too long or too far, None while it may."""

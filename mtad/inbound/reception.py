@@ -14,6 +14,7 @@ from mtad.interfaces import IAcceptance, IJournal, IWallClock
 from mtad.message import headers, submission
 from mtad.model import replies
 from mtad.model.address import Address, path
+from mtad.model.content import Content, behind
 from mtad.model.envelope import Envelope, Peer
 from mtad.model.errors import Unacceptable, Unavailable
 from mtad.model.event import Event
@@ -27,7 +28,7 @@ from mtad.model.verdict import Refuse
 from mtad.policy import content as content_policy
 
 ReceivedHeader = Callable[[Peer, str, list[Address]], bytes]
-Sign = Callable[[Submitter, Address | None, bytes], Awaitable[tuple[bytes, tuple[Event, ...]]]]
+Sign = Callable[[Submitter, Address | None, Content], Awaitable[tuple[bytes, tuple[Event, ...]]]]
 """Of a submission, its reverse-path and its whole content: fields to put on top of it, and events that tell why."""
 
 
@@ -41,12 +42,12 @@ class Transaction:
     peer: Peer
     envelope: Envelope
     routes: tuple[Route, ...]
-    content: bytes
+    content: Content
     submitter: Submitter | None = None
     longest_line: int = 0
 
 
-async def unsigned(submitter: Submitter, reverse_path: Address | None, content: bytes) -> tuple[bytes, tuple[()]]:
+async def unsigned(submitter: Submitter, reverse_path: Address | None, content: Content) -> tuple[bytes, tuple[()]]:
     """Sign nothing."""
     return b"", ()
 
@@ -78,12 +79,12 @@ class Reception:
 
     async def receive(self, transaction: Transaction, received_header: ReceivedHeader) -> Reply:
         """Return the answer to the end of data."""
-        block, _ = headers.split(transaction.content)
-        verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
-        if isinstance(verdict, Refuse):
-            self._rejected(transaction, verdict.reason, verdict.reply)
-            return verdict.reply
         try:
+            block = headers.block(transaction.content)
+            verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
+            if isinstance(verdict, Refuse):
+                self._rejected(transaction, verdict.reason, verdict.reply)
+                return verdict.reply
             await self._acceptance.ready()
             acceptance = await self._prepare(transaction, block, received_header)
             await self._acceptance.accept(acceptance)
@@ -100,11 +101,11 @@ class Reception:
         reverse_path = transaction.envelope.reverse_path
         forward_paths = [route.forward_path for route in transaction.routes]
         received = received_header(transaction.peer, print_id(content_id), forward_paths)
-        content = received + transaction.content
+        content = behind(received, transaction.content)
         events: tuple[Event, ...] = ()
         if transaction.submitter is not None:
             content, events = await self._submitted(transaction, transaction.submitter, received, content_id, now)
-            block, _ = headers.split(content)
+            block = headers.block(content)
         stamp = Stamp(
             content_id=content_id,
             next_id=self._acceptance.next_id,
@@ -122,7 +123,7 @@ class Reception:
 
     async def _submitted(
         self, transaction: Transaction, submitter: Submitter, received: bytes, content_id: int, now: float
-    ) -> tuple[bytes, tuple[Event, ...]]:
+    ) -> tuple[Content, tuple[Event, ...]]:
         """Return a submission's content, complete and signed, and what the signing has to tell."""
         reverse_path = transaction.envelope.reverse_path
         completed = submission.completed(
@@ -131,9 +132,9 @@ class Reception:
             domain=reverse_path.domain if reverse_path else self._hostname,
             now=now,
         )
-        content = received + completed
+        content = behind(received, completed)
         header, events = await self._sign(submitter, reverse_path, content)
-        return header + content, events
+        return behind(header, content), events
 
     def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
         noted = {"longest_line": transaction.longest_line} if transaction.longest_line else {}

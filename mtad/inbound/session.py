@@ -17,6 +17,7 @@ from mtad.interfaces import IJournal, IWallClock
 from mtad.message.trace import received
 from mtad.model import replies
 from mtad.model.address import Address, path
+from mtad.model.content import Content
 from mtad.model.envelope import Envelope, Peer
 from mtad.model.reply import Reply
 from mtad.model.route import Route
@@ -29,6 +30,7 @@ _PROBLEMS = {
     replies.LINE_OVER_LIMIT: "line-too-long",
     replies.NUL_OCTET: "nul",
     replies.TOO_LARGE: "too-large",
+    replies.STORAGE_FULL: "storage-full",
 }
 
 
@@ -114,7 +116,7 @@ class InboundSession:
         self._rejected("data", _PROBLEMS[problem], problem)
         self.reset()
 
-    def finish(self, content: bytes, longest_line: int = 0) -> Deferred[Reply]:
+    def finish(self, content: Content, longest_line: int = 0) -> Deferred[Reply]:
         """Fire with the answer to the end of data; the transaction is over whatever it is.
 
         `longest_line` is the length in octets of a line that is longer than lines should be, 0 without any.

@@ -2,7 +2,8 @@
 
 It says whose keys sign and with what, or why nothing does, as the event `signed` of the timeline. A domain without a
 key, or without the right to sign, is no reason to refuse a message; a directory that is down is one to defer it. Only
-the arithmetic leaves the reactor; between the blocks of a long body others have their turn.
+the arithmetic leaves the reactor; between the blocks of a long body others have their turn. A message whose header is
+larger than what is looked at is not signed: it is no person's work.
 """
 
 from collections.abc import Callable
@@ -16,17 +17,15 @@ from mtad.message import headers
 from mtad.message.author import author
 from mtad.model import event
 from mtad.model.address import Address
+from mtad.model.content import Content, blocks
 from mtad.model.dkim import SigningKey, record_name
 from mtad.model.errors import Unavailable
 from mtad.model.event import Event, Fact
 from mtad.model.tenant import Domain
 from mtad.policy.signing import Signer, SigningFacts, decide
 from mtad.smtp.grammar import parse_address
-from mtad.verification.canonical import BodyHash, blocks
+from mtad.verification.canonical import BodyHash
 from mtad.verification.signing import SignedFields, Terms, signature
-
-MAX_HEADER_OCTETS = 1024 * 1024
-"""Above this, or with more fields than are looked at, a message is not signed: its header is no person's work."""
 
 MayAuthor = Callable[[Address, Domain], bool]
 """Whether the submitter may write as that address, in that domain."""
@@ -50,11 +49,11 @@ class Signing:
         self._wall = wall
 
     async def sign(
-        self, content: bytes, *, organisation: int, reverse_path: Address | None, may_author: MayAuthor
+        self, content: Content, *, organisation: int, reverse_path: Address | None, may_author: MayAuthor
     ) -> Signed:
         """Return the signatures of content that nothing is added to any more but trace fields; raises Unavailable."""
-        block, body = headers.split(content)
-        if len(block) > MAX_HEADER_OCTETS or not headers.is_whole(block):
+        block = headers.block(content)
+        if len(block) >= headers.MAX_OCTETS or not headers.is_whole(block):
             return self._unsigned("the header is too large to be signed")
         signer = decide(await self._facts(block, organisation, reverse_path, may_author))
         if signer is None:
@@ -62,7 +61,8 @@ class Signing:
         keys = await self._directory.keys(signer.domain)
         if not keys:
             return self._unsigned("the domain has no active key", signer)
-        made = await self._signatures(SignedFields(headers.fields(block)), await self._body_hash(body), keys)
+        body_hash = await self._body_hash(headers.body(content, block))
+        made = await self._signatures(SignedFields(headers.fields(block)), body_hash, keys)
         return Signed(made, self._event(signer, selectors=[key.selector for key in keys]))
 
     async def _facts(
@@ -77,7 +77,7 @@ class Signing:
             envelope=None if reverse_path is None else await self._directory.domain(reverse_path.domain),
         )
 
-    async def _body_hash(self, body: bytes) -> bytes:
+    async def _body_hash(self, body: Content) -> bytes:
         body_hash = BodyHash()
         for number, block in enumerate(blocks(body)):
             if number:

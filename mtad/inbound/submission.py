@@ -15,6 +15,7 @@ from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
+from mtad.model.content import Content
 from mtad.model.event import Event
 from mtad.model.route import Route
 from mtad.model.tenant import Submitter
@@ -58,7 +59,7 @@ def signed_by(signing: Signing) -> Sign:
     """Return what signs submissions: as their author only where the submitter may send as the author as well."""
 
     async def sign(
-        submitter: Submitter, reverse_path: Address | None, content: bytes
+        submitter: Submitter, reverse_path: Address | None, content: Content
     ) -> tuple[bytes, tuple[Event, ...]]:
         signed = await signing.sign(
             content,

@@ -5,16 +5,21 @@ has no fields, one without an empty line no body. Octets are returned as they ar
 repaired. A field ends at a CRLF that no white space follows; white space before the colon is taken as RFC 5322 §4.5
 has it; a line that is no field is passed over with what it is folded into.
 
-Content has no lone CR or LF when it comes here (`mtad.smtp.data`). It may still be all header: what is made of a block
-is bounded by `MAX_FIELDS`, and work on it is a few scans in C.
+Content has no lone CR or LF when it comes here (`mtad.smtp.data`). It may still be all header: a block is at most
+`MAX_OCTETS`, what is made of it is bounded by `MAX_FIELDS`, and work on it is a few scans in C.
 """
 
 import re
 from functools import lru_cache
 from itertools import islice
 
+from mtad.model.content import Content, begin, behind
+
 MAX_FIELDS = 2000
 """How many fields of a message are looked at; the rest is content like any other."""
+
+MAX_OCTETS = 1024 * 1024
+"""How large a header block may be; what is behind so much of a larger one counts as body."""
 
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 # field-name = 1*ftext ; ftext = %d33-57 / %d59-126
@@ -22,12 +27,24 @@ _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:(.*+)", re.DOTALL)
 _RAW_FIELD = re.compile(rb"([!-9;-~]++[ \t]*+):(.*+)", re.DOTALL)
 
 
+def block(content: Content) -> bytes:
+    """Return the header block; it keeps the CRLF of its last field."""
+    head = begin(content, MAX_OCTETS)
+    if head.startswith(b"\r\n"):
+        return b""
+    end = head.find(b"\r\n\r\n")
+    return head if end < 0 else head[: end + 2]
+
+
+def body(content: Content, header_block: bytes) -> Content:
+    """Return what follows the block of a content and the empty line behind it."""
+    return behind(b"", content, len(header_block) + 2)
+
+
 def split(content: bytes) -> tuple[bytes, bytes]:
-    """Return header block and body; the block keeps the CRLF of its last field."""
-    if content.startswith(b"\r\n"):
-        return b"", content[2:]
-    end = content.find(b"\r\n\r\n")
-    return (content, b"") if end < 0 else (content[: end + 2], content[end + 4 :])
+    """Return header block and body of a content that is in memory."""
+    header_block = block(content)
+    return header_block, content[len(header_block) + 2 :]
 
 
 def fields(header_block: bytes) -> list[tuple[bytes, bytes]]:

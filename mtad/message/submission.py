@@ -2,7 +2,7 @@
 
 Date and Message-ID are added when they are missing; Bcc and Resent-Bcc go, for their readers are nobody's to know
 (RFC 5322 §3.6.3), and so does Return-Path, which only final delivery writes (RFC 5321 §4.4). Nothing else is touched.
-The header is searched in bulk, whatever its size.
+The header is searched in bulk, as far as `mtad.message.headers` takes it for one; the body is not touched.
 """
 
 import re
@@ -10,16 +10,17 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from mtad.message import headers
+from mtad.model.content import Content, behind
 
 # A field ends at a CRLF that no white space follows.
 _UNWANTED = re.compile(rb"\r\n(?:bcc|resent-bcc|return-path)[ \t]*+:.*?(?=\r\n(?![ \t]))", re.DOTALL | re.IGNORECASE)
 
 
-def completed(content: bytes, *, printed_id: str, domain: str, now: float) -> bytes:
+def completed(content: Content, *, printed_id: str, domain: str, now: float) -> Content:
     """Return the content as it goes on; a Message-ID it lacks is made of our id and the sender's domain."""
-    block, _ = headers.split(content)
+    block = headers.block(content)
     kept = _UNWANTED.sub(b"", b"\r\n" + block)[2:]
-    return _missing(block, printed_id, domain, now) + kept + content[len(block) :]
+    return behind(_missing(block, printed_id, domain, now) + kept, content, len(block))
 
 
 def _missing(block: bytes, printed_id: str, domain: str, now: float) -> bytes:

@@ -1,7 +1,7 @@
 """A message's octets: whole in memory while they are few, otherwise somewhere they can be read from in blocks.
 
 Small messages stay plain `bytes`, for which nothing here costs anything. What is larger than SPOOL_OCTETS never is in
-memory as a whole; where it is instead its owner knows (`ISpool`). Both are read by the same functions.
+memory as a whole; where it is instead its owner knows (`mtad.interfaces.ISpool`). Both are read by the same functions.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,10 @@ BLOCK_OCTETS = 64 * 1024
 
 
 class Spooled(Protocol):
-    """Content that is kept outside of memory. It never changes; it is gone once nobody refers to it any more."""
+    """Content that is kept outside of memory. It never changes; it is gone once nobody refers to it any more.
+
+    Whatever reads it raises Unavailable when it cannot be read.
+    """
 
     def __len__(self) -> int:
         """Return how many octets it has."""
@@ -22,11 +25,11 @@ class Spooled(Protocol):
     def begin(self, octets: int) -> bytes:
         """Return its first octets, that many at most."""
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield all of it in blocks of BLOCK_OCTETS; raises Unavailable when it cannot be read."""
+    def blocks(self, octets: int = BLOCK_OCTETS) -> Iterator[bytes]:
+        """Yield all of it in blocks of that size."""
 
-    def behind(self, head: bytes) -> "Spooled":
-        """Return this content with `head` before it."""
+    def behind(self, head: bytes, start: int = 0) -> "Spooled":
+        """Return what follows the first `start` octets, with `head` before it; nothing is copied."""
 
 
 Content = bytes | Spooled
@@ -37,15 +40,15 @@ def begin(content: Content, octets: int) -> bytes:
     return content[:octets] if isinstance(content, bytes) else content.begin(octets)
 
 
-def blocks(content: Content) -> Iterator[bytes]:
-    """Yield all of it in blocks of BLOCK_OCTETS."""
+def blocks(content: Content, octets: int = BLOCK_OCTETS) -> Iterator[bytes]:
+    """Yield all of it in blocks of that size."""
     if not isinstance(content, bytes):
-        yield from content.blocks()
+        yield from content.blocks(octets)
         return
-    for start in range(0, len(content), BLOCK_OCTETS):
-        yield content[start : start + BLOCK_OCTETS]
+    for start in range(0, len(content), octets):
+        yield content[start : start + octets]
 
 
-def behind(head: bytes, content: Content) -> Content:
-    """Return the content with `head` before it."""
-    return head + content if isinstance(content, bytes) else content.behind(head)
+def behind(head: bytes, content: Content, start: int = 0) -> Content:
+    """Return what follows the first `start` octets of the content, with `head` before it."""
+    return head + content[start:] if isinstance(content, bytes) else content.behind(head, start)

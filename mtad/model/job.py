@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from mtad.model.address import Address
+from mtad.model.content import Content
 from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.event import Event
 from mtad.model.outcome import Delivered, Outcome
@@ -53,7 +54,7 @@ class Acceptance:
     """What one `250` promises: a content and the messages (one an organisation) that carry it."""
 
     content_id: int
-    content: bytes
+    content: Content
     messages: tuple[Message, ...]
 
 
@@ -98,7 +99,7 @@ class Job:
     total: int
     copies: int
     targets: tuple[Target, ...]
-    content: bytes | None = None
+    content: Content | None = None
     parameters: Parameters = PLAIN
 
     def rows(self) -> tuple[Row, ...]:

@@ -88,7 +88,7 @@ REASONS = frozenset({
     "login-required", "sender-not-permitted", "syntax", "too-large", "too-many-errors", "too-many-recipients",
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
-    "line-too-long",
+    "line-too-long", "storage-full",
 })  # fmt: skip
 MECHANISMS = frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"})
 LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})

@@ -35,6 +35,7 @@ LOGINS_PAUSED = Reply(454, "4.7.0", ("Too many failed logins, try again later",)
 LOGIN_TROUBLE = Reply(454, "4.7.0", ("Cannot check the login now, try again later",))
 TEMPORARY_TROUBLE = Reply(451, "4.3.0", ("Temporary trouble on this server, try again later",))
 CLAIM_PENDING = Reply(450, "4.7.1", ("This domain is not verified here yet, try again later",))
+STORAGE_FULL = Reply(452, "4.3.1", ("No room for the message now, try again later",))
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients in one transaction",))
 
 SYNTAX_ERROR = Reply(500, "5.5.2", ("Syntax error",))

@@ -16,6 +16,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IDirectory, IJournal
+from mtad.model.content import Content
 from mtad.model.errors import Unavailable
 from mtad.model.event import Fact
 from mtad.model.identity import print_id
@@ -82,14 +83,14 @@ class DeliveryService(Service):
         """
         self._client.abort(stopping)
 
-    def deliver(self, job: Job, content: bytes) -> defer.Deferred[list[Outcome]]:
+    def deliver(self, job: Job, content: Content) -> defer.Deferred[list[Outcome]]:
         """Fire with one outcome a target, in their order; never fails."""
         kind, _, domain = job.destination.partition(":")
         if kind == ELSEWHERE:
             return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, content))
         return defer.Deferred.fromCoroutine(self._deliver_here(job, content))
 
-    async def _deliver_elsewhere(self, domain: str, job: Job, content: bytes) -> list[Outcome]:
+    async def _deliver_elsewhere(self, domain: str, job: Job, content: Content) -> list[Outcome]:
         """Deliver to a domain that was hosted elsewhere when the message came, and here if it is here by now."""
         sender = job.reverse_path.domain if job.reverse_path is not None else None
         try:
@@ -109,7 +110,7 @@ class DeliveryService(Service):
             self._tell(job, target, "none", outcome)
         return [outcome] * len(job.targets)
 
-    async def _deliver_here(self, job: Job, content: bytes) -> list[Outcome]:
+    async def _deliver_here(self, job: Job, content: Content) -> list[Outcome]:
         moved = job.destination.startswith(f"{ELSEWHERE}:")
         ways = await together(self._way(target, moved) for target in job.targets)
         groups: dict[LocalDelivery, list[int]] = {}
@@ -150,7 +151,7 @@ class DeliveryService(Service):
         return _Way(entry.behind, entry.domain.delivery or self._default)
 
     async def _serve(
-        self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], content: bytes
+        self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], content: Content
     ) -> list[Outcome]:
         served = [target for target, _ in targets]
         mailboxes = [replace(target.recipient, address=mailbox.address) for target, mailbox in targets]
@@ -211,7 +212,7 @@ class DeliveryService(Service):
         )
 
 
-def _mail(job: Job, content: bytes) -> Mail:
+def _mail(job: Job, content: Content) -> Mail:
     return Mail(job.reverse_path, content, job.parameters)
 
 

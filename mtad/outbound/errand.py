@@ -32,7 +32,7 @@ class Mail:
     """What is sent: a content, whom it is from, and the parameters that MAIL came with."""
 
     reverse_path: Address | None
-    content: bytes
+    content: Content
     parameters: Parameters = PLAIN
 
 

@@ -2,7 +2,8 @@
 
 A disk takes about as long for sixty files as for one, and so does a thread beside a busy reactor (bench/maildir.py).
 So deliveries that arrive while writing is under way wait and make the next batch, never with an artificial delay: a
-lone message is written at once. The reactor itself never touches the disk.
+lone message is written at once. The reactor itself never touches the disk. What is in the spool is written by itself,
+one message at a time, so that large mail does not keep the small from its turn.
 
 Whatever is wrong with a disk or a directory is temporary: a Maildir is ours to repair, not the sender's to hear of.
 """
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 
 from mtad.interfaces import IOffload
 from mtad.message.trace import delivered_to, return_path
+from mtad.model.content import Content
 from mtad.model.errors import Unavailable
 from mtad.model.job import Job, Target
 from mtad.model.outcome import Deferred, Delivered, Outcome, Scope
@@ -29,6 +31,8 @@ BATCH_FILES = 64
 BATCH_OCTETS = 4 * 1024 * 1024
 RUNS = 2
 """Batches under way at once: one is written while the disk works for the other."""
+
+LARGE_RUNS = 1
 
 _KNOWN_MAILBOXES = 100_000
 
@@ -47,18 +51,37 @@ class _Waiting:
     done: "defer.Deferred[Written]"
 
 
+class _Line:
+    """Deliveries that wait for a batch; `runs` more of them may be under way."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.waiting: deque[_Waiting] = deque()
+
+    def next_batch(self) -> list[_Waiting]:
+        """Take what fits into one run: at least one delivery, the oldest first."""
+        batch = [self.waiting.popleft()]
+        octets = len(batch[0].file.content)
+        while self.waiting and len(batch) < BATCH_FILES:
+            octets += len(self.waiting[0].file.content)
+            if octets > BATCH_OCTETS:
+                break
+            batch.append(self.waiting.popleft())
+        return batch
+
+
 class MaildirWriter:
     """Writes messages into Maildirs below any root. `hostname` is the last part of every file name."""
 
     def __init__(self, offload: IOffload, hostname: str) -> None:
         self._offload = offload
         self._hostname = hostname
-        self._waiting: deque[_Waiting] = deque()
-        self._runs = 0
+        self._small = _Line(RUNS)
+        self._large = _Line(LARGE_RUNS)
         # Maildirs this process knows to be on disk with their directories' entries.
         self._known: set[str] = set()
 
-    async def deliver(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: bytes) -> Outcome:
+    async def deliver(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: Content) -> Outcome:
         """Write a message into a mailbox's Maildir below `path`, which must exist.
 
         Delivered once the file and its entry are on disk, or were there already; else Deferred. What the offload raises
@@ -69,8 +92,9 @@ class MaildirWriter:
         except ValueError as wrong:
             return Deferred(str(wrong), Scope.RECIPIENT, "4.3.5")
         waiting = _Waiting(file, defer.Deferred())
-        self._waiting.append(waiting)
-        self._write_on()
+        line = self._small if isinstance(content, bytes) else self._large
+        line.waiting.append(waiting)
+        self._write_on(line)
         try:
             return self._outcome(file, await waiting.done)
         except OSError as error:
@@ -78,7 +102,7 @@ class MaildirWriter:
         except Unavailable as trouble:
             return Deferred(str(trouble), Scope.HOST, "4.3.2")
 
-    def _file(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: bytes) -> File:
+    def _file(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: Content) -> File:
         address = mailbox.address
         inside = maildir.mailbox_path(address.local_part, address.domain)
         return File(
@@ -93,25 +117,14 @@ class MaildirWriter:
             first=f"{path}/{inside}" not in self._known,
         )
 
-    def _write_on(self) -> None:
+    def _write_on(self, line: _Line) -> None:
         """Begin as many batches as may be under way."""
-        while self._waiting and self._runs < RUNS:
-            batch = self._next_batch()
-            self._runs += 1
+        while line.waiting and line.runs:
+            batch = line.next_batch()
+            line.runs -= 1
             run = self._offload.run(maildir.write, [waiting.file for waiting in batch])
             answered = run.addCallbacks(self._answer, self._excuse, callbackArgs=(batch,), errbackArgs=(batch,))
-            answered.addCallback(self._ran)
-
-    def _next_batch(self) -> list[_Waiting]:
-        """Take what fits into one run: at least one delivery, the oldest first."""
-        batch = [self._waiting.popleft()]
-        octets = len(batch[0].file.content)
-        while self._waiting and len(batch) < BATCH_FILES:
-            octets += len(self._waiting[0].file.content)
-            if octets > BATCH_OCTETS:
-                break
-            batch.append(self._waiting.popleft())
-        return batch
+            answered.addCallback(self._ran, line)
 
     def _answer(self, results: list[Written], batch: list[_Waiting]) -> None:
         for waiting, written in zip(batch, results, strict=True):
@@ -121,9 +134,9 @@ class MaildirWriter:
         for waiting in batch:
             waiting.done.errback(failure)
 
-    def _ran(self, _: None) -> None:
-        self._runs -= 1
-        self._write_on()
+    def _ran(self, _: None, line: _Line) -> None:
+        line.runs += 1
+        self._write_on(line)
 
     def _outcome(self, file: File, written: Written) -> Outcome:
         if written.code:

@@ -10,16 +10,20 @@ Lines end in LF, as qmail, Postfix and Exim write them and every reader takes th
 
 import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mtad.model.content import Content, blocks
+from mtad.model.errors import Unavailable
 from mtad.model.identity import print_id
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789+_-")
 _PLAIN_OF_HOST = _PLAIN | frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ.")
 _TMP, _NEW, _CUR = "tmp", "new", "cur"
 STALE_SECONDS = 36 * 3600.0
+PIECE_OCTETS = 256 * 1024
+"""How much of a spooled content is in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class File:
     mailbox: str
     name: str
     head: bytes
-    content: bytes
+    content: Content
     claim: int
     again: bool
     first: bool
@@ -91,6 +95,29 @@ def write(files: Sequence[File]) -> list[Written]:
     return [Written(before=draft.before) if draft.error is None else problem(draft.error) for draft in drafts]
 
 
+def unix_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield octets with LF for each CRLF, whether or not a piece ends within one."""
+    held = b""
+    for piece in pieces:
+        lines = held + piece
+        held = b"\r" if lines.endswith(b"\r") else b""
+        yield lines[: len(lines) - len(held)].replace(b"\r\n", b"\n")
+    if held:
+        yield held
+
+
+def _pieces(file: File) -> Iterator[bytes]:
+    """Yield a file's octets: all at once when they are in memory."""
+    if isinstance(file.content, bytes):
+        yield file.head + file.content
+        return
+    yield file.head
+    try:
+        yield from blocks(file.content, PIECE_OCTETS)
+    except Unavailable as trouble:
+        raise OSError(errno.EIO, trouble.reason) from trouble
+
+
 def problem(error: OSError) -> Written:
     """Return an error of the system as the result of a file."""
     where = f": {error.filename}" if error.filename else ""
@@ -127,9 +154,10 @@ class _Draft:
         """Create the file in tmp/ and give its octets to the system."""
         self._fd = self._created()
         self._in_tmp = True
-        rest = memoryview((self.file.head + self.file.content).replace(b"\r\n", b"\n"))
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        for piece in unix_lines(_pieces(self.file)):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
         # Begins the writing that `sync` will wait for, so that a batch of syncs shares it: half as many again a second.
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         if self.file.first:

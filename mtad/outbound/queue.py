@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mtad.interfaces import IAcceptance, IJournal, IQueue, IQueueCare, IWallClock
+from mtad.model.content import Content
 from mtad.model.envelope import Recipient
 from mtad.model.job import Acceptance, Job, Message, Row, Target
 from mtad.outbound.membership import Membership
@@ -98,7 +99,7 @@ class QueueService(Service):
             await self._queue.release(sorted(lost, key=lambda row: (row.message, row.n)), owner, self._wall.now())
 
 
-def jobs(message: Message, content: bytes) -> list[Job]:
+def jobs(message: Message, content: Content) -> list[Job]:
     """Return a message just accepted as the jobs it makes, one a destination."""
     lanes: dict[str, list[Recipient]] = {}
     for recipient in message.recipients:

@@ -34,7 +34,9 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mtad.model.content import BLOCK_OCTETS, Content, blocks
 from mtad.model.endpoint import HostPort
+from mtad.model.errors import Unavailable
 from mtad.model.outcome import CLEAR, Deferred, Outcome, Scope
 from mtad.model.text import shown
 from mtad.smtp import timeouts
@@ -51,11 +53,9 @@ from mtad.smtp.client import (
     StartTls,
     Unfit,
 )
-from mtad.smtp.dot_stuffing import blocks
+from mtad.smtp.dot_stuffing import stuffed
 from mtad.smtp.offers import Limits, limits
 from mtad.smtp.transaction import Transaction
-
-BLOCK_OCTETS = 64 * 1024
 
 _SECONDS = {
     Step.GREETING: timeouts.GREETING_SECONDS,
@@ -110,7 +110,7 @@ class ClientSession(Protocol):
         self._late = ""
         self._limit_seconds = timeouts.OPENING_SECONDS
         self._began_at = 0.0
-        self._content = b""
+        self._content: Content = b""
         self._blocks: Iterator[bytes] | None = None
         self._dot_sent = False
         self._replies_before = 0
@@ -119,7 +119,7 @@ class ClientSession(Protocol):
 
     # What the owner asks for.
 
-    def transact(self, transaction: Transaction, content: bytes) -> "defer.Deferred[list[Outcome]]":
+    def transact(self, transaction: Transaction, content: Content) -> "defer.Deferred[list[Outcome]]":
         """Send a message, and fire with one outcome a recipient, in order; never fails."""
         self.stale = False
         if not self._may_send():
@@ -233,7 +233,11 @@ class ClientSession(Protocol):
     def resumeProducing(self) -> None:
         """Write the next block, or the dot: the transport's buffer is empty."""
         assert self._blocks is not None
-        block = next(self._blocks, None)
+        try:
+            block = next(self._blocks, None)
+        except Unavailable as trouble:
+            self._break(Deferred(f"the message cannot be read: {shown(trouble.reason)}", Scope.OURS, "4.3.0"))
+            return
         if block is not None:
             self._start_timer(timeouts.BLOCK_SECONDS, "the server takes no more of the content")
             self._write(block)
@@ -269,10 +273,11 @@ class ClientSession(Protocol):
         self._write(self._conversation.secured())
 
     def _send_content(self) -> None:
+        content = stuffed(blocks(self._content))
         if len(self._content) <= BLOCK_OCTETS:
-            self._send_dot(b"".join(blocks(self._content, BLOCK_OCTETS)))
+            self._send_dot(b"".join(content))
         else:
-            self._blocks = blocks(self._content, BLOCK_OCTETS)
+            self._blocks = content
             self._socket.registerProducer(self, False)
 
     def _send_dot(self, content: bytes) -> None:

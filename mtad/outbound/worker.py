@@ -1,9 +1,10 @@
 """The worker: begins jobs as room allows, a lane at a time in turn, settles what they came to.
 
-Jobs come from two sides: handed over at acceptance with their content in memory, and claimed from the database. A
-handed-over job that is not begun within 5 s, or whose content would exceed the budget, is given back in a batch;
-somebody with room will claim it (DESIGN D7). Nothing is begun without a good lease (D8). A report of failure is written
-with the settlement it belongs to, and claimed like anything that waits.
+Jobs come from two sides: handed over at acceptance with their content, and claimed from the database. A handed-over
+job that is not begun within 5 s, or whose content would exceed the budget, is given back in a batch; somebody with
+room will claim it (DESIGN D7). Octets are counted of what is in memory; of what is in the spool, how many jobs have
+it. Nothing is begun without a good lease (D8). A report of failure is written with the settlement it belongs to, and
+claimed like anything that waits.
 """
 
 import math
@@ -17,6 +18,7 @@ from twisted.internet.task import deferLater
 
 from mtad.interfaces import IJournal, IQueue, IWallClock
 from mtad.model import outcome as outcomes
+from mtad.model.content import SPOOL_OCTETS, Content
 from mtad.model.errors import Unavailable
 from mtad.model.event import Fact
 from mtad.model.identity import print_id
@@ -41,10 +43,11 @@ LAST_SECONDS = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much a worker does at once: jobs, and octets of content in memory."""
+    """How much a worker does at once: jobs, octets of content in memory, and jobs whose content is in the spool."""
 
     jobs: int
     content_octets: int = 64 * 1024 * 1024
+    spooled_jobs: int = 200
 
 
 class Worker(Service):
@@ -78,6 +81,7 @@ class Worker(Service):
         self._room = room
         self._lanes = Lanes(room.jobs)
         self._content_octets = 0
+        self._spooled_jobs = 0
         self._to_release: list[Job] = []
         self._after: Lane | None = None
         self._claiming = False
@@ -123,10 +127,10 @@ class Worker(Service):
         """Take jobs just accepted, with their content."""
         for job in handed_over:
             self._enter(job)
-            if self._stopping or self._content_octets + job.size > self._room.content_octets:
+            if self._stopping or not self._has_room(job):
                 self._to_release.append(job)
             else:
-                self._content_octets += job.size
+                self._hold(job)
                 self._lanes.wait(job, self._clock.seconds())
         self._pump()
 
@@ -160,7 +164,19 @@ class Worker(Service):
     def _put_down(self, job: Job) -> None:
         """Count the content of a job that waited no more: one that was handed over came with it."""
         if job.content is not None:
-            self._content_octets -= job.size
+            self._hold(job, -1)
+
+    def _hold(self, job: Job, times: int = 1) -> None:
+        """Count a job's content where it is, or with -1 no more."""
+        if _is_spooled(job):
+            self._spooled_jobs += times
+        else:
+            self._content_octets += times * job.size
+
+    def _has_room(self, job: Job) -> bool:
+        if _is_spooled(job):
+            return self._spooled_jobs < self._room.spooled_jobs
+        return self._content_octets + job.size <= self._room.content_octets
 
     async def _round(self) -> None:
         if not self._membership.good:
@@ -235,14 +251,14 @@ class Worker(Service):
 
     def _fits(self, job: Job) -> bool:
         """Whether a job's content can be read; one that was handed over has it, and one alone always can."""
-        octets = self._content_octets
-        return job.content is not None or not octets or octets + job.size <= self._room.content_octets
+        alone = not (self._spooled_jobs if _is_spooled(job) else self._content_octets)
+        return job.content is not None or alone or self._has_room(job)
 
     def _pump(self) -> None:
         """Begin jobs, one of each lane in turn."""
         while self._membership.good and (job := self._lanes.begin(self._fits)) is not None:
             if job.content is None:
-                self._content_octets += job.size
+                self._hold(job)
             self._deliveries.start(self._deal_with(job), "delivery")
 
     async def _deal_with(self, job: Job) -> None:
@@ -250,13 +266,13 @@ class Worker(Service):
             await self._settle(job, *await self._attempt(job))
         finally:
             self._leave(job)
-            self._content_octets -= job.size
+            self._hold(job, -1)
             self._lanes.end(job)
             if not self._stopping:
                 self._pump()
                 self._claim_more(lane_of(job))
 
-    async def _attempt(self, job: Job) -> tuple[Settlement, bytes]:
+    async def _attempt(self, job: Job) -> tuple[Settlement, Content]:
         """Return what is to be written of the attempt, and the content; a missing one is worth a human's look."""
         content = job.content
         if content is None:
@@ -272,7 +288,7 @@ class Worker(Service):
     def _judged(self, job: Job, results: list[Outcome]) -> Settlement:
         return settle(job, results, self._wall.now(), self._schedule, self._chance())
 
-    async def _settle(self, job: Job, settlement: Settlement, content: bytes) -> None:
+    async def _settle(self, job: Job, settlement: Settlement, content: Content) -> None:
         """Write what it came to, again and again until it is written; the claim says whether it still counts."""
         now = self._wall.now()
         self._tell(job, settlement)
@@ -282,6 +298,9 @@ class Worker(Service):
                 await self._queue.settle([settlement], self._membership.owner(), now)
             except Unavailable as trouble:
                 self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
+                if trouble.dependency == "disk":
+                    # What the spool lost it will not find again; the report does without.
+                    content = b""
                 await deferLater(self._clock, SETTLE_AGAIN_SECONDS)
             else:
                 self._journal.record("queue.settled", count=len(settlement.results))
@@ -308,3 +327,8 @@ class Worker(Service):
                 about=print_id(settlement.message),
                 action=told.action.value,
             )
+
+
+def _is_spooled(job: Job) -> bool:
+    """Return whether a job's content is in the spool, or will be once it is read."""
+    return job.size > SPOOL_OCTETS if job.content is None else not isinstance(job.content, bytes)

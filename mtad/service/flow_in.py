@@ -60,6 +60,7 @@ def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str
         clock=ports.clock,
         journal=ports.journal,
         tls=ports.tls,
+        spool=ports.spool,
         greet_pause_seconds=server.greet_pause,
     )
     receiving = ReceivingFactory(

@@ -16,11 +16,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from mtad.interfaces import IDependency, INodes, IQueue, IQueueCare, ITimeline
+from mtad.interfaces import IDependency, INodes, IQueue, IQueueCare, ISpool, ITimeline
+from mtad.model.content import Content
 from mtad.model.errors import MtadError, Unavailable
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.key import key_number
+from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 
 T = TypeVar("T")
@@ -51,10 +53,14 @@ class _Write:
 
 @implementer(IDependency)
 class MemoryDatabase:
-    """One process' way to a store: the ports `queue`, `nodes` and `timeline`, and the switches to break it."""
+    """One process' way to a store: the ports `queue`, `nodes` and `timeline`, and the switches to break it.
 
-    def __init__(self, store: MemoryStore, clock: IReactorTime) -> None:
+    Large contents come back in `spool`.
+    """
+
+    def __init__(self, store: MemoryStore, clock: IReactorTime, spool: ISpool | None = None) -> None:
         self.store = store
+        self.spool = MemorySpool() if spool is None else spool
         self.reachable = True
         self.queue = MemoryQueue(self)
         self.nodes = MemoryNodes(self)
@@ -197,9 +203,11 @@ class MemoryQueue:
         """See IQueue."""
         return await self._database.read(lambda: self._store.claim(owner, lanes, per_lane, now))
 
-    async def content(self, content_id: int) -> bytes:
+    async def content(self, content_id: int) -> Content:
         """See IQueue."""
-        return await self._database.read(lambda: self._store.contents[content_id])
+        gathering = self._database.spool.gather()
+        gathering.add(await self._database.read(lambda: self._store.contents[content_id]))
+        return gathering.content()
 
     async def settle(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
         """See IQueue."""

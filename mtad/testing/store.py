@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from twisted.internet.interfaces import IReactorTime
 
+from mtad.model.content import blocks
 from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import (
@@ -119,7 +120,7 @@ class MemoryStore:
         for message in acceptance.messages:
             if message.id not in self.messages:
                 self._insert(message, owner)
-                self.contents.setdefault(acceptance.content_id, bytes(acceptance.content))
+                self.contents.setdefault(acceptance.content_id, b"".join(blocks(acceptance.content)))
 
     def _insert(self, message: Message, owner: int | None) -> None:
         """Add a message, its rows delivering for `owner`, or queued when there is none."""

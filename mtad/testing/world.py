@@ -35,6 +35,7 @@ from mtad.testing.passwords import hash_password, scram_verifier, verify_passwor
 from mtad.testing.process import ProcessClock
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.resolver import MemoryResolver
+from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 from mtad.testing.tls import MemoryTls
 
@@ -72,7 +73,8 @@ class World:
         self.process = ProcessClock(self.clock)
         self.wall = MemoryWallClock(self.clock)
         self.store = store or MemoryStore(self.clock)
-        self.database = MemoryDatabase(self.store, self.process)
+        self.spool = MemorySpool()
+        self.database = MemoryDatabase(self.store, self.process, self.spool)
         self.directory = directory or MemoryDirectory(self.process)
         self.counters = counters or MemoryCounters(self.process)
         self.network = MemoryNetwork(self.process)
@@ -107,6 +109,7 @@ class World:
             nodes=self.database.nodes,
             timeline=self.database.timeline,
             counters=self.counters,
+            spool=self.spool,
             verify_password=verify_password,
             dependencies={"postgres": self.database},
             exposition=lambda: b"",

@@ -18,6 +18,7 @@ from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.timeline import PostgresTimeline
 from mtad.adapters.postgres.writer import Writer
+from mtad.adapters.spool import DiskSpool
 from mtad.interfaces import INodes, IQueue, IQueueCare, ITimeline
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.store import MemoryStore
@@ -98,6 +99,7 @@ class PostgresCase(TestCase):
         await self.pool.query(EMPTY)
         directory = Path(tempfile.mkdtemp(prefix="mtad-gate-"))
         self.addCleanup(shutil.rmtree, directory)
+        self.spool = DiskSpool(directory)
         self.gate = LosingGate(self.parameters, directory)
         self.gate.open()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.gate.shut()))
@@ -111,13 +113,15 @@ class PostgresCase(TestCase):
         writer = Writer(reactor, self.parameters, Random(2))
         self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
         await writer.start()
-        return Process(PostgresQueue(writer, self.pool), PostgresNodes(self.pool), PostgresTimeline(self.pool))
+        return Process(
+            PostgresQueue(writer, self.pool, self.spool), PostgresNodes(self.pool), PostgresTimeline(self.pool)
+        )
 
     def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:
         """Return a writer that was not started, and its queue."""
         writer = Writer(reactor, self.gate.parameters, Random(1), **terms)
         self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
-        return writer, PostgresQueue(writer, self.pool, clock=self.clock)
+        return writer, PostgresQueue(writer, self.pool, self.spool, clock=self.clock)
 
     async def rest_an_hour(self) -> None:
         await self.pool.query("update node_slots set last_beat = last_beat - interval '1 hour'")

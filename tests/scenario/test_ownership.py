@@ -59,14 +59,29 @@ class OwnershipTest(SynchronousTestCase):
 
     def test_what_exceeds_the_memory_is_given_back_and_then_read_from_the_store(self) -> None:
         self.world.offload.hold()
-        letter = b"S: x\r\n\r\n" + (b"x" * 998 + b"\r\n") * 20_000
-        for _ in range(5):
+        letter = b"S: x\r\n\r\n" + (b"x" * 998 + b"\r\n") * 1_000
+        for _ in range(70):
             self.accepted(letter)
         self.world.advance(2)
-        self.assertEqual(sum(int(str(facts["count"])) for facts in self.world.journal.of("queue.released")), 2)
+        self.assertEqual(self.released_count(), 3)
         self.world.offload.release()
         self.world.advance(MINUTE)
-        self.assertEqual(len(self.world.mail("alice@acme.example")), 5)
+        self.assertEqual(len(self.world.mail("alice@acme.example")), 70)
+
+    def test_of_what_is_in_the_spool_so_many_wait_whatever_their_size(self) -> None:
+        self.world.offload.hold()
+        self.world.spool.kept_octets = 10
+        for _ in range(203):
+            self.accepted()
+        self.world.advance(2)
+        self.assertEqual(self.released_count(), 3)
+        self.assertEqual(self.world.journal.of("queue.memory")[-1]["octets"], 0)
+        self.world.offload.release()
+        self.world.advance(MINUTE)
+        self.assertEqual(len(self.world.mail("alice@acme.example")), 203)
+
+    def released_count(self) -> int:
+        return sum(int(str(facts["count"])) for facts in self.world.journal.of("queue.released"))
 
     def test_rows_the_memory_lacks_twice_are_freed(self) -> None:
         self.world.offload.hold()

@@ -24,6 +24,7 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.model.event import DEFERRED, RECEIVED, ROUTED, Event
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance
+from mtad.testing.spool import MemorySpool
 from tests.contract.letters import NOW, letter, message, recipients
 from tests.stores import database, wait_stopped
 
@@ -225,7 +226,7 @@ class QueueTest(DatabaseCase):
         await writer.start()
         self.addCleanup(lambda: started(writer.stop()))
         node = await PostgresNodes(self.pool).join("test", NOW)
-        self.queue = queue = PostgresQueue(writer, self.pool)
+        self.queue = queue = PostgresQueue(writer, self.pool, MemorySpool())
         events = (
             Event(RECEIVED, NOW, {"peer": "192.0.2.1", "helo": "a b\\x1b", "size": 7, "tls": None}),
             Event(ROUTED, NOW + 0.5, {"recipients": ["user0@acme.example", "user1@acme.example"]}),

@@ -8,8 +8,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.inbound.signing import MAX_HEADER_OCTETS, Signed, Signing
-from mtad.message.headers import MAX_FIELDS
+from mtad.inbound.signing import Signed, Signing
+from mtad.message.headers import MAX_FIELDS, MAX_OCTETS
 from mtad.model.address import Address, from_plain
 from mtad.model.dkim import record_name, record_text
 from mtad.model.errors import Unavailable
@@ -163,7 +163,7 @@ class SigningTest(SynchronousTestCase):
 
     def test_a_header_no_person_wrote_is_not_signed(self) -> None:
         for block in (
-            b"From: ann@acme.example\r\nX: " + b"x" * MAX_HEADER_OCTETS + b"\r\n",
+            b"From: ann@acme.example\r\nX: " + b"x" * MAX_OCTETS + b"\r\n",
             b"From: ann@acme.example\r\n" + b"X: y\r\n" * MAX_FIELDS,
         ):
             made = self.signed(block + b"\r\nbody\r\n")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
+from mtad.model.content import blocks
 from mtad.model.next_hop import Dialect
 from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.smtp.answers import Answer, Step, outcome_of
@@ -21,7 +22,7 @@ from mtad.smtp.client import (
     SendContent,
 )
 from mtad.smtp.data import DataDecoder
-from mtad.smtp.dot_stuffing import DOT, blocks
+from mtad.smtp.dot_stuffing import DOT, stuffed
 from mtad.smtp.reply_reader import MAX_LINES, MAX_OCTETS, BadReply, PeerReply, ReplyReader
 from mtad.smtp.transaction import Transaction, sayable
 from tests.unit.recipients import to
@@ -120,7 +121,13 @@ class PeerReplyTest(SynchronousTestCase):
 
 class DotStuffingTest(SynchronousTestCase):
     def stuffed(self, content: bytes, size: int = 1000) -> bytes:
-        return b"".join(blocks(content, size))
+        return b"".join(stuffed(blocks(content, size)))
+
+    def test_no_block_is_taken_before_it_is_asked_for(self) -> None:
+        taken: list[int] = []
+        source = (taken.append(n) or b"line\r\n" for n in range(3))
+        for count, _ in enumerate(stuffed(source), 1):
+            self.assertEqual(taken, list(range(count)))
 
     def test_dots_at_the_beginning_of_lines_are_doubled(self) -> None:
         self.assertEqual(self.stuffed(b".a\r\n.\r\n..b\r\nc.d\r\n"), b"..a\r\n..\r\n...b\r\nc.d\r\n")

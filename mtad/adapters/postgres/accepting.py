@@ -12,6 +12,7 @@ from mtad.adapters.postgres.libpq import Refused, Request
 from mtad.adapters.postgres.lines import BATCH_COUNT, ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
 from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, FORGOTTEN, KEYS, MESSAGES, ROWS
+from mtad.model.content import Content
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import abandoned_event
 from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
@@ -42,7 +43,7 @@ class Accepting(Item):
         super().__init__(owner, len(messages), octets)
         self.sizes = (len(messages), len(rows), len(told), len(keys))
         self.content_id = acceptance.content_id
-        self.content: bytes = acceptance.content
+        self.content: Content = acceptance.content
         self.accepted = [(each.id, each.organisation, each.received_at, each.copies) for each in messages]
         self.since = 0.0
         self.tried = False
@@ -93,9 +94,17 @@ class AcceptLine(Line[Accepting]):
         """Let an acceptance wait, from now on."""
         super().put(item)
         item.since = self._clock.seconds()
+        self._watch(item)
+
+    def _watch(self, item: Accepting) -> None:
+        """Begin to count an acceptance's seconds."""
         self._ageing[item] = None
         if self._timer is None:
             self._timer = self._clock.callLater(ACCEPT_SECONDS, self._give_up)
+
+    def _unwatch(self, item: Accepting) -> None:
+        """Count no more: it is answered."""
+        self._ageing.pop(item, None)
 
     def _give_up(self) -> None:
         """Fail what waits for too long, and look again when the next one will."""
@@ -106,11 +115,11 @@ class AcceptLine(Line[Accepting]):
             if left_seconds > 0:
                 self._timer = self._clock.callLater(left_seconds, self._give_up)
                 return
-            self._fail(item, Unavailable("postgres", f"no answer for {ACCEPT_SECONDS:g} s"))
-            self._withdraw(item)
+            self._abandon(item, f"no answer for {ACCEPT_SECONDS:g} s")
 
-    def _withdraw(self, item: Accepting) -> None:
-        """Take an acceptance out of the line; one that is on its way is seen to when it is answered."""
+    def _abandon(self, item: Accepting, why: str) -> None:
+        """Fail an acceptance and take it out of the line; one that is on its way is seen to when it is answered."""
+        self._fail(item, Unavailable("postgres", why))
         if item in self._waiting:
             self._waiting.remove(item)
             self.dropped(item)
@@ -124,7 +133,7 @@ class AcceptLine(Line[Accepting]):
         self._recovery.forgotten.append(item.forgotten(self._clock.seconds()))
 
     def _fail(self, item: Accepting, trouble: Exception) -> None:
-        self._ageing.pop(item, None)
+        self._unwatch(item)
         item.fail(trouble)
 
     def request(self, items: Sequence[Accepting]) -> Request:
@@ -141,7 +150,7 @@ class AcceptLine(Line[Accepting]):
             elif item.answered:
                 self._forget(item)
             else:
-                self._ageing.pop(item, None)
+                self._unwatch(item)
                 item.succeed(results)
 
     def come_back(self, items: list[Accepting], tried: bool) -> None:
@@ -172,6 +181,11 @@ class AcceptLine(Line[Accepting]):
 
 def arrays(items: Sequence[Accepting]) -> list[bytes]:
     """Return the arrays of MESSAGES, ROWS, EVENTS, KEYS and CHUNKS, perhaps of nothing."""
+    return [*envelopes(items), *_chunks(items)]
+
+
+def envelopes(items: Sequence[Accepting]) -> list[bytes]:
+    """Return the arrays of MESSAGES, ROWS, EVENTS and KEYS."""
     sizes = zip(*[item.sizes for item in items], strict=True) if items else ((),) * 4
     messages, rows, told, keys = map(sum, sizes)
     return [
@@ -179,7 +193,6 @@ def arrays(items: Sequence[Accepting]) -> list[bytes]:
         *ROWS.parameters([item.rows for item in items], rows),
         *EVENTS.parameters([item.events for item in items], told),
         *KEYS.parameters([item.keys for item in items], keys),
-        *_chunks(items),
     ]
 
 
@@ -188,6 +201,8 @@ def _chunks(items: Sequence[Accepting]) -> list[bytes]:
     places: list[tuple[int, int]] = []
     pieces: list[bytes | memoryview] = []
     for item in items:
+        # What is spooled goes by a line of its own (`mtad.adapters.postgres.large`).
+        assert isinstance(item.content, bytes)
         parts = chunks(item.content, CHUNK_OCTETS)
         places += [(item.content_id, n) for n in range(len(parts))]
         pieces += parts

@@ -2,14 +2,15 @@
 
 libpq's pipeline mode carries a request: its statements go out together and, up to the sync that ends them, are one
 transaction, rolled back as a whole at the first error (PostgreSQL manual, "Pipeline Mode"). One request is under way
-at a time; who wants more waits for the answer.
+at a time; who wants more waits for the answer. What is too large to be in memory as a whole is a request that is an
+iterator: its statements go out one by one, a turn of the reactor each.
 
 A connection is used once: when it breaks, is silent for too long or is closed, it is thrown away. What it was asked
 may then have been done or not, and may even yet be; `mtad.adapters.postgres.writer` sees to that.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -35,8 +36,14 @@ class Statement:
     sql: str
 
 
-Request = Sequence[tuple[Statement, Sequence[bytes | None]]]
-"""Statements with their parameters, done in order in one transaction."""
+Step = tuple[Statement, Sequence[bytes | None]]
+"""A statement with its parameters."""
+
+Request = Sequence[Step] | Iterator[Step]
+"""What is done in order in one transaction.
+
+From an iterator the next step is taken when the one before it has left. One that raises Broken ends the connection.
+"""
 
 
 class Broken(Exception):
@@ -115,6 +122,8 @@ class LibpqConnection:
         self._connected = False
         self._answer: Deferred[list[PGresult]] | None = None
         self._timer: IDelayedCall | None = None
+        self._timeout_seconds = 0.0
+        self._unsent: Iterator[Step] | None = None
         self._results: list[PGresult] = []
         self._refusal: Refused | None = None
 
@@ -151,11 +160,16 @@ class LibpqConnection:
             raise Broken("the connection is closed")
 
         def execute() -> None:
-            for statement, parameters in request:
-                formats = [pq.Format.BINARY] * len(parameters)
-                pgconn.send_query_prepared(statement.name.encode(), parameters, formats, pq.Format.BINARY)
+            for step in request:
+                _say(pgconn, step)
 
-        results = await self._send(execute, timeout_seconds)
+        if isinstance(request, Iterator):
+            answer = self._expect(timeout_seconds)
+            self._unsent = request
+            self.writable()
+        else:
+            answer = self._send(execute, timeout_seconds)
+        results = await answer
         self.useful = True
         return results
 
@@ -189,8 +203,9 @@ class LibpqConnection:
             self._poll()
             return
         try:
-            self._flush()
-        except psycopg.Error as error:
+            if self._flush() and self._unsent is not None:
+                self._send_on(self._unsent)
+        except (psycopg.Error, Broken) as error:
             self.close(_line(str(error)))
 
     def _poll(self) -> None:
@@ -237,33 +252,65 @@ class LibpqConnection:
             self.close(_line(str(error)))
         return answer
 
-    def _flush(self) -> None:
+    def _send_on(self, unsent: Iterator[Step]) -> None:
+        """Send the next step, or the sync behind the last one; the server has its time for each."""
+        assert self._pgconn is not None
+        assert self._timer is not None
+        self._timer.reset(self._timeout_seconds)
+        step = next(unsent, None)
+        if step is not None:
+            _say(self._pgconn, step)
+        else:
+            self._unsent = None
+            self._pgconn.pipeline_sync()
+        self._flush()
+
+    def _flush(self) -> bool:
+        """Write what the socket takes, and whether that is all; be called again while there is more to send."""
         assert self._pgconn is not None
         assert self._socket is not None
-        if self._pgconn.flush():
+        left = bool(self._pgconn.flush())
+        if left or self._unsent is not None:
             self._reactor.addWriter(self._socket)
         else:
             self._reactor.removeWriter(self._socket)
+        return not left
 
     def _collect(self, pgconn: PGconn) -> None:
-        """Gather results up to the sync that ends the request."""
+        """Gather results up to the sync that ends the request, as far as they are there."""
+        nothing = False
         while self._answer is not None and not pgconn.is_busy():
             result = pgconn.get_result()
             if pgconn.status == pq.ConnStatus.BAD:
                 self.close(_line(pgconn.error_message))
-            elif result is None or result.status == pq.ExecStatus.PIPELINE_ABORTED:
-                continue
-            elif result.status == pq.ExecStatus.PIPELINE_SYNC:
+            elif result is None:
+                # One follows each statement's results; another one, that all which was sent is answered.
+                if nothing:
+                    return
+                nothing = True
+            else:
+                nothing = False
+                self._take(result)
+
+    def _take(self, result: PGresult) -> None:
+        match result.status:
+            case pq.ExecStatus.PIPELINE_ABORTED:
+                pass
+            case pq.ExecStatus.PIPELINE_SYNC:
                 self._finish(self._refusal)
-            elif result.status == pq.ExecStatus.FATAL_ERROR:
+            case pq.ExecStatus.FATAL_ERROR:
                 code = result.error_field(pq.DiagnosticField.SQLSTATE) or b"XX000"
                 self._refusal = self._refusal or Refused(code.decode(), _line(result.error_message))
-            else:
+                if self._unsent is not None:
+                    # The server passes over all up to the sync, so it may come now.
+                    self._unsent = iter(())
+            case _:
                 self._results.append(result)
 
     def _expect(self, timeout_seconds: float) -> "Deferred[list[PGresult]]":
         assert self._answer is None, "a request is under way"
         self._results, self._refusal = [], None
+        self._timeout_seconds = timeout_seconds
         answer: Deferred[list[PGresult]] = Deferred()
         self._answer = answer
         self._timer = self._clock.callLater(timeout_seconds, self.close, f"no answer within {timeout_seconds:g} s")
@@ -272,6 +319,7 @@ class LibpqConnection:
     def _finish(self, trouble: Exception | None) -> None:
         """Answer who waits, if somebody does."""
         answer, self._answer = self._answer, None
+        self._unsent = None
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if answer is None:
@@ -280,6 +328,12 @@ class LibpqConnection:
             answer.callback(self._results)
         else:
             answer.errback(trouble)
+
+
+def _say(pgconn: PGconn, step: Step) -> None:
+    statement, parameters = step
+    formats = [pq.Format.BINARY] * len(parameters)
+    pgconn.send_query_prepared(statement.name.encode(), parameters, formats, pq.Format.BINARY)
 
 
 def _line(text: bytes | str) -> str:

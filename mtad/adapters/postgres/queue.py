@@ -31,14 +31,16 @@ from mtad.adapters.postgres.binary import (
     rows,
     scalar,
 )
+from mtad.adapters.postgres.large import LargeAcceptLine
 from mtad.adapters.postgres.libpq import Refused, Request, Statement
 from mtad.adapters.postgres.lines import BATCH_OCTETS, Item, Line
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.settling import Settling, SomeLine, WholeLine
 from mtad.adapters.postgres.statements import CLAIM, KEPT_ROWS, LANES, OWNED, READ_CONTENT, READY, RELEASE, SEIZE
 from mtad.adapters.postgres.writer import Writer
-from mtad.interfaces import IQueue, IQueueCare
+from mtad.interfaces import IQueue, IQueueCare, ISpool
 from mtad.model.address import from_plain
+from mtad.model.content import Content
 from mtad.model.envelope import Parameters, Recipient
 from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.job import LANES_VISITED, Acceptance, Job, Lane, Ready, Row, Settlement, Status, Target, Waiting
@@ -88,14 +90,18 @@ class AskLine(Line[Asking]):
 
 @implementer(IQueue, IQueueCare)
 class PostgresQueue:
-    """The queue over a writer, which it gives its lines, and a pool. `clock` ages acceptances that wait."""
+    """The queue over a writer, which it gives its lines, and a pool; large contents are read back into the spool.
 
-    def __init__(self, writer: Writer, pool: Pool, *, clock: IReactorTime | None = None) -> None:
+    `clock` ages acceptances that wait.
+    """
+
+    def __init__(self, writer: Writer, pool: Pool, spool: ISpool, *, clock: IReactorTime | None = None) -> None:
         clock = writer.clock if clock is None else clock
+        self._spool = spool
         self._writer = writer
         self._pool = pool
         self._accepts = AcceptLine(writer.recovery, clock)
-        self._large_accepts = AcceptLine(writer.recovery, clock, count=1, width=1)
+        self._large_accepts = LargeAcceptLine(writer.recovery, clock)
         self._wholes = WholeLine(clock)
         self._somes = SomeLine(clock)
         self._asks = AskLine()
@@ -137,23 +143,25 @@ class PostgresQueue:
         )
         return _jobs(_taken(result, owner))
 
-    async def content(self, content_id: int) -> bytes:
+    async def content(self, content_id: int) -> Content:
         """See IQueue."""
-        pieces: list[bytes] = []
-        while len(pieces) % _CHUNKS_A_READ == 0:
-            result = await self._ask(
-                READ_CONTENT,
-                scalar(INT8, content_id),
-                scalar(INT4, len(pieces)),
-                scalar(INT4, _CHUNKS_A_READ),
-            )
-            read = [piece for (piece,) in rows(result, read_bytes)]
-            pieces += read
+        gathering = self._spool.gather()
+        count = 0
+        while count % _CHUNKS_A_READ == 0:
+            read = await self._chunks(content_id, count, _CHUNKS_A_READ)
             if not read:
                 break
-        if not pieces:
+            for chunk in read:
+                gathering.add(chunk)
+            count += len(read)
+        # All chunks of a content go at once. Where it ends, or went meanwhile, the last chunk tells.
+        if count % _CHUNKS_A_READ == 0 and not await self._chunks(content_id, max(0, count - 1), 1):
             raise KeyError(content_id)
-        return b"".join(pieces)
+        return gathering.content()
+
+    async def _chunks(self, content_id: int, first: int, count: int) -> list[bytes]:
+        result = await self._ask(READ_CONTENT, scalar(INT8, content_id), scalar(INT4, first), scalar(INT4, count))
+        return [chunk for (chunk,) in rows(result, read_bytes)]
 
     async def release(self, rows: Sequence[Row], owner: int, now: float) -> None:
         """See IQueue."""

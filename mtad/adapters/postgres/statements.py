@@ -94,6 +94,23 @@ ACCEPT = _statement(
     c=CHUNKS,
 )
 
+# $1 content, $2 n, $3 chunk: one of a content too large to go with ACCEPT, before it in its transaction.
+STORE_CHUNK = Statement(
+    "store_chunk",
+    """
+    insert into message_content (content_id, n, chunk) values ($1::int8, $2::int4, $3::bytea) on conflict do nothing
+    """,
+)
+
+# $1 content, $2 messages: takes back the chunks when ACCEPT, before it in its transaction, did nothing.
+TAKE_BACK = Statement(
+    "take_back",
+    """
+    delete from message_content
+    where content_id = $1::int8 and not exists (select from messages where id = any ($2::int8[]))
+    """,
+)
+
 # $1 names of connections that broke while they were asked something: what they still do must end first.
 END_SESSIONS = Statement(
     "end_sessions",
@@ -362,6 +379,6 @@ READ_CONTENT = Statement(
 )
 
 PREPARED = (
-    ACCEPT, END_SESSIONS, FORGET, SETTLE_WHOLE, LOCK_MESSAGES, SETTLE_SOME, CLEAN, CLAIM, SEIZE, READY, RELEASE, OWNED,
-    READ_CONTENT,
+    ACCEPT, STORE_CHUNK, TAKE_BACK, END_SESSIONS, FORGET, SETTLE_WHOLE, LOCK_MESSAGES, SETTLE_SOME, CLEAN, CLAIM, SEIZE,
+    READY, RELEASE, OWNED, READ_CONTENT,
 )  # fmt: skip
