@@ -158,12 +158,12 @@ class TenantsTest(HouseTest):
         await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True, b"PEM")))
         await self.hold(acme(HeldKey("s1", "rsa2048", "p1", False)))
         self.assertEqual(await self.held("acme"), acme(HeldKey("s1", "rsa2048", "p1", False)))
-        times = "select private_key, extract(epoch from created_at)::float8, extract(epoch from retired_at)::float8"
-        ((private_key, created_at, retired_at),) = await self.pool.query(f"{times} from dkim_keys")
-        self.assertEqual((bytes(private_key), created_at, retired_at), (b"PEM", NOW, NOW))
+        times = "select private_key, extract(epoch from created_at)::float8, extract(epoch from retiring_at)::float8"
+        ((private_key, created_at, retiring_at),) = await self.pool.query(f"{times} from dkim_keys")
+        self.assertEqual((bytes(private_key), created_at, retiring_at), (b"PEM", NOW, NOW))
         await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True)))
-        ((_, created_at, retired_at),) = await self.pool.query(f"{times} from dkim_keys")
-        self.assertEqual((created_at, retired_at), (NOW, None))
+        ((_, created_at, retiring_at),) = await self.pool.query(f"{times} from dkim_keys")
+        self.assertEqual((created_at, retiring_at), (NOW, None))
 
     async def test_the_keys_of_a_domain(self) -> None:
         await self.hold(ACME)

@@ -24,18 +24,19 @@ from domains d left join dkim_keys k on k.domain = d.id where d.name = %s order 
 # A key stays what it is; only whether it signs changes.
 _ADD_KEYS = """
 insert into dkim_keys
-    (organisation, domain, selector, algorithm, private_key, public_key, state, created_at, retired_at)
+    (organisation, domain, selector, algorithm, private_key, public_key, state, created_at, active_at, retiring_at)
 select d.organisation, d.id, put.selector, put.algorithm, put.private_key, put.public_key,
-       case when put.active then 'active' else 'retired' end, at.now, case when not put.active then at.now end
+       case when put.active then 'active' else 'retiring' end, at.now, at.now,
+       case when not put.active then at.now end
 from (values (to_timestamp(%s))) as at (now),
      unnest(%s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::boolean[])
          as put (domain, selector, algorithm, private_key, public_key, active)
 join domains d on d.name = put.domain
-on conflict (domain, selector) do update set state = excluded.state, retired_at = excluded.retired_at
+on conflict (domain, selector) do update set state = excluded.state, retiring_at = excluded.retiring_at
 """
 _CHANGE_KEYS = """
-update dkim_keys k set state = case when put.active then 'active' else 'retired' end,
-                       retired_at = case when not put.active then at.now end
+update dkim_keys k set state = case when put.active then 'active' else 'retiring' end,
+                       retiring_at = case when not put.active then at.now end
 from (values (to_timestamp(%s))) as at (now),
      unnest(%s::text[], %s::text[], %s::boolean[]) as put (domain, selector, active)
 join domains d on d.name = put.domain
