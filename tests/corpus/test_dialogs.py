@@ -1,10 +1,12 @@
-"""chasquid's client dialogues and fuzz inputs, played to our whole server.
+"""chasquid's client dialogues and fuzz inputs, each a test, played to our whole server.
 
-Of an answer its class is compared (the first digit), not the words or the last digits: those are chasquid's.
+Of an answer its class is compared (the first digit), not the words or the last digits: those are chasquid's. None
+deviates; what is written for chasquid's LMTP servers is played in `tests.corpus.test_lmtp_dialogs`.
 """
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,15 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.testing.network import Line
 from mtad.testing.world import World
 
-from . import corpus
+from . import corpus, corpus_or_none
 
 # Those that play a client on port 25; the LMTP ones play a server.
 DIALOGS = (
     "bad_data_dot.cmy", "bad_rcpt_to.cmy", "data_dot_stuffing.cmy", "empty_helo.cmy", "helo.cmy", "sendmail.cmy",
     "t-05-sendmail.cmy", "unknown_command.cmy",
 )  # fmt: skip
-
-
 # Those that play a client on the submission port, which has TLS here.
 LOGINS = ("auth_not_tls.cmy",)
 
@@ -35,14 +35,9 @@ class DialogsTest(SynchronousTestCase):
         if hasattr(self, "world"):
             self.assertEqual(self.world.journal.of("session.surprise"), [])
 
-    def test_dialogs(self) -> None:
-        answers = sum(self.play(self.folder / name) for name in DIALOGS)
-        print(f"\n    {len(DIALOGS)} dialogs, {answers} answers")
-
-    def test_dialogs_of_submission(self) -> None:
-        self.world.tls.configured = True
-        answers = sum(self.play(self.folder / name, "submission_addr") for name in LOGINS)
-        print(f"\n    {len(LOGINS)} dialogs, {answers} answers")
+    def test_all_are_played(self) -> None:
+        others = {"test_tcp_success.cmy", "test_utf8.cmy"}
+        self.assertEqual({path.name for path in self.folder.glob("*.cmy")}, {*DIALOGS, *LOGINS, *others})
 
     def play(self, dialog: Path, port: str = "smtp_addr") -> int:
         line = Line()
@@ -82,27 +77,44 @@ class DialogsTest(SynchronousTestCase):
         self.play(self.folder / "bad_data_dot.cmy")
         self.assertEqual(self.world.mail("user@testserver"), [])
 
-    def test_fuzz_inputs_end_in_order(self) -> None:
-        self.fuzz("smtp", tls=False)
+    def fuzz(self, path: Path, port: str, *, tls: bool) -> None:
+        """Send an input, and see that all replies are well formed and that the session ends."""
+        octets = re.search(r'\[\]byte\("(.*)"\)', path.read_text())
+        assert octets, path.name
+        sent = ast.literal_eval(f'"{octets[1]}"').encode().replace(b"\n", b"\r\n")
+        line = self.world.connect(port)
+        if tls:
+            self.world.say(line, b"EHLO fuzz.example\r\nSTARTTLS\r\n")
+            line.start_tls()
+        for reply in self.world.say(line, sent).splitlines():
+            self.assertRegex(reply, rb"\A[2345]\d\d[ -]")
+        line.hang_up()
+        self.world.turn()
+        self.assertTrue(line.closed)
 
-    def test_fuzz_inputs_of_submission_end_in_order(self) -> None:
-        self.world.tls.configured = True
-        self.fuzz("submission", tls=False)
-        self.fuzz("submission", tls=True)
 
-    def fuzz(self, port: str, *, tls: bool) -> None:
-        inputs = sorted((self.folder / "fuzz").glob("*.txt"))
-        for path in inputs:
-            octets = re.search(r'\[\]byte\("(.*)"\)', path.read_text())
-            assert octets, path.name
-            sent = ast.literal_eval(f'"{octets[1]}"').encode().replace(b"\n", b"\r\n")
-            line = self.world.connect(port)
-            if tls:
-                self.world.say(line, b"EHLO fuzz.example\r\nSTARTTLS\r\n")
-                line.start_tls()
-            for reply in self.world.say(line, sent).splitlines():
-                self.assertRegex(reply, rb"\A[2345]\d\d[ -]", path.name)
-            line.hang_up()
-            self.world.turn()
-            self.assertTrue(line.closed, path.name)
-        print(f"\n    {len(inputs)} fuzz inputs")
+def played(name: str, port: str) -> Callable[[DialogsTest], None]:
+    def test(self: DialogsTest) -> None:
+        self.world.tls.configured = port == "submission_addr"
+        self.assertGreater(self.play(self.folder / name, port), 0)
+
+    return test
+
+
+def fuzzed(path: Path, port: str, *, tls: bool) -> Callable[[DialogsTest], None]:
+    def test(self: DialogsTest) -> None:
+        self.world.tls.configured = port == "submission"
+        self.fuzz(path, port, tls=tls)
+
+    return test
+
+
+for _name in DIALOGS:
+    setattr(DialogsTest, f"test_dialog_{Path(_name).stem.replace('-', '_')}", played(_name, "smtp_addr"))
+for _name in LOGINS:
+    setattr(DialogsTest, f"test_dialog_{Path(_name).stem.replace('-', '_')}", played(_name, "submission_addr"))
+_folder = corpus_or_none("smtp-dialogs-chasquid")
+for _path in (_folder / "fuzz").glob("*.txt") if _folder else ():
+    for _port, _tls in (("smtp", False), ("submission", False), ("submission", True)):
+        _where = f"{_port}_under_tls" if _tls else _port
+        setattr(DialogsTest, f"test_fuzz_{_path.stem}_{_where}", fuzzed(_path, _port, tls=_tls))
