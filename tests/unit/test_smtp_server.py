@@ -104,6 +104,26 @@ class SessionTest(SynchronousTestCase):
         self.assertEqual(events, joined(whole))
         self.assertIn(Content(b"x\r\n.\r\n\r\n"), events)
 
+    @given(st.lists(st.integers(1, 40), max_size=20), st.lists(st.integers(1, 40), max_size=20))
+    def test_nor_at_the_boundaries_of_tls_and_logins(self, before: list[int], under_tls: list[int]) -> None:
+        clear = b"EHLO c\r\nMAIL FROM:<>\r\nNOOP\r\nSTARTTLS\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<evil@c.example>\r\n"
+        secret = (
+            b"AUTH PLAIN AGEAYg==\r\nEHLO c\r\nAUTH LOGIN\r\n*\r\nAUTH LOGIN\r\nYW5uQGE=\r\nc2VjcmV0\r\n"
+            b"AUTH PLAIN AGEAYg==\r\nMAIL FROM:<ann@c.example> SMTPUTF8\r\nRCPT TO:<\xc3\xbc@b.example>\r\n"
+            b"BDAT 12\r\nAUTH PLAIN\r\nBDAT 1 LAST\r\nxMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
+            b"STARTTLS\r\n.\r\nQUIT\r\n"
+        )
+        seen = []
+        for first, second in (([], []), (before, under_tls)):
+            talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=True, login=Login())
+            began = run_pieces(talk, clear, first)
+            self.assertEqual((began[0][-1], talk.buffered_octets), (StartTls(), 0))
+            talk.tls_started()
+            seen.append((began, run_pieces(talk, secret, second)))
+        self.assertEqual(*seen)
+        self.assertEqual(seen[0][1][0][-1], Quit())
+        self.assertEqual(seen[0][1][0].count(EndOfData(None)), 2)
+
     def test_many_commands_in_one_read(self) -> None:
         events, _ = run(conversation(), b"NOOP\r\n" * 20_000)
         self.assertEqual(len(events), 20_000)
