@@ -31,8 +31,8 @@ _OPENING_OCTETS = 2048
 _CLOSING_OCTETS = 4096
 
 # gs2-header = gs2-cbind-flag "," [ authzid ] ","   gs2-cbind-flag = ("p=" cb-name) / "n" / "y"
-# authzid = "a=" saslname   cb-name = 1*(ALPHA / DIGIT / "." / "-")   (RFC 5802 §7)
-_GS2_HEADER = re.compile(r"(?:p=(?P<name>[A-Za-z0-9.-]+)|(?P<flag>[ny])),(?:a=(?P<authzid>(?:[^,=\0]|=2C|=3D)+))?,")
+# authzid = "a=" saslname   cb-name = 1*(ALPHA / DIGIT / "." / "-")   (RFC 5802 §7); gsasl has no name behind "a=".
+_GS2_HEADER = re.compile(r"(?:p=(?P<name>[A-Za-z0-9.-]+)|(?P<flag>[ny])),(?:a=(?P<authzid>(?:[^,=\0]|=2C|=3D)*))?,")
 # client-final-message = channel-binding "," nonce ["," extensions] "," proof (RFC 5802 §7)
 _CLOSING = re.compile(r"c=[A-Za-z0-9+/=]+,r=[!-+\--~]+(?:,[A-Za-z]=[^,\0]+)*,p=[A-Za-z0-9+/=]+")
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$([0-9]{4,8}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")

@@ -19,6 +19,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "dovecot-core": ("usr/sbin/dovecot",),
     "dovecot-lmtpd": ("usr/lib/dovecot/lmtp",),
     "exim4-daemon-light": ("usr/sbin/exim4",),
+    "gsasl": ("usr/bin/gsasl",),
     "libmail-dkim-perl": ("usr/share/perl5/Mail/DKIM.pm",),
     "libnet-ssleay-perl": ("usr/lib/*/perl5/*/Net/SSLeay.pm",),
     "libnss-wrapper": ("usr/lib/*/libnss_wrapper.so",),

@@ -113,11 +113,12 @@ class MessagesTest(SynchronousTestCase):
     def test_names(self) -> None:
         asked = opening(SCRAM, b"n,a=b=2Co=3Db,n=a=2Cn=3Dn,r=x")
         self.assertEqual((asked.authcid, asked.authzid), ("a,n=n", "b,o=b"))
+        self.assertEqual(opening(SCRAM, b"n,a=,n=ann,r=x").authzid, "")
 
     def test_what_is_no_first_message(self) -> None:
         for message in (
             b"", b"n", b"n,,", b"n,,n=,r=x", b"n,,n=ann", b"n,,r=x", b"n,,r=x,n=ann", b"x,,n=ann,r=x", b"p=,,n=ann,r=x",
-            b"n,b=x,n=ann,r=x", b"n,a=,n=ann,r=x", b"n,a=x=y,n=ann,r=x", b"n,,n=an=n,r=x", b"n,,n=ann,r=\x00",
+            b"n,b=x,n=ann,r=x", b"n,a=x=y,n=ann,r=x", b"n,,n=an=n,r=x", b"n,,n=ann,r=\x00",
             b"n,,m=x,n=ann,r=x", b"n,,n=\xff,r=x", b"n,,n=" + b"a" * 2048 + b",r=x", "n,,n=\U0001f600,r=x".encode(),
         ):  # fmt: skip
             self.assertRaises(ValueError, opening, SCRAM, message)
