@@ -168,10 +168,10 @@ def run(options: argparse.Namespace, prepare: Callable[[Path, ExitStack], tuple[
     if options.profile and sampler is None:
         sys.exit("py-spy is missing: pip install py-spy")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupted)
+        signal.signal(number, interrupted)
     try:
         with ExitStack() as stack:
-            comparison, servers = prepare(stack.enter_context(_scratch(options.directory)), stack)
+            comparison, servers = prepare(stack.enter_context(scratch(options.directory)), stack)
             comparison.compare(servers)
             if options.profile and sampler:
                 comparison.profile(servers[0], sampler)
@@ -180,7 +180,7 @@ def run(options: argparse.Namespace, prepare: Callable[[Path, ExitStack], tuple[
 
 
 @contextmanager
-def _scratch(directory: Path) -> Iterator[Path]:
+def scratch(directory: Path) -> Iterator[Path]:
     """Have a directory others may pass through, and remove it."""
     home = Path(tempfile.mkdtemp(prefix="mtad-bench-", dir=directory))
     try:
@@ -190,7 +190,7 @@ def _scratch(directory: Path) -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _interrupted(number: int, frame: object) -> NoReturn:
+def interrupted(number: int, frame: object) -> NoReturn:
     """End what runs, once; a second Ctrl-C would leave something behind."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)

@@ -135,8 +135,10 @@ class Dialogue:
         self.peer = replace(self.peer, authenticated=False)
 
     def leave(self) -> None:
-        """Say that the peer is gone: a login that waits is withdrawn."""
+        """Say that the peer is gone: a login that waits is withdrawn, what came of a message is forgotten."""
         self._entrance.leave()
+        if self.incoming is not None:
+            self.incoming.drop()
 
     async def _begin(self, envelope: Envelope) -> Reply:
         """Begin a transaction, of whoever the peer is without having logged in when it did not."""

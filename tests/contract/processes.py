@@ -21,6 +21,7 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.spool import DiskSpool
 from mtad.interfaces import INodes, IQueue, IQueueCare, ITimeline
 from mtad.testing.queue import MemoryDatabase
+from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 from tests.contract.gate import Gate, Pipe
 from tests.stores import database
@@ -47,9 +48,10 @@ class MemoryCase(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.store = MemoryStore(self.clock)
+        self.spool = MemorySpool()
 
     async def process(self) -> Process:
-        self.database = MemoryDatabase(self.store, self.clock)
+        self.database = MemoryDatabase(self.store, self.clock, self.spool)
         return Process(self.database.queue, self.database.nodes, self.database.timeline)
 
     async def elsewhere(self) -> Process:
@@ -61,6 +63,9 @@ class MemoryCase(TestCase):
 
     def wait_in_vain(self) -> None:
         self.clock.advance(30)
+
+    def fill_the_spool(self) -> None:
+        self.spool.full = True
 
     async def outage(self) -> None:
         self.database.outage()
@@ -128,6 +133,9 @@ class PostgresCase(TestCase):
 
     def wait_in_vain(self) -> None:
         self.clock.advance(30)
+
+    def fill_the_spool(self) -> None:
+        self.patch(self.spool, "new_file", DiskSpool(Path(), max_files=0).new_file)
 
     async def outage(self) -> None:
         await self.gate.shut()

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 from mtad.adapters.postgres import care
 from mtad.interfaces import IQueue, IQueueCare
 from mtad.model.address import Address
-from mtad.model.content import Content, blocks
+from mtad.model.content import SPOOL_OCTETS, Content, behind, blocks
 from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import RECEIVED, Event
@@ -191,6 +191,43 @@ class QueueContract:
         await gatherResults(accepts)
         for number, octets in contents.items():
             self.assertEqual(whole(await self.queue.content(number)), octets)
+
+    def spooled(self, octets: bytes) -> Content:
+        gathering = self.spool.gather()
+        gathering.add(octets)
+        return gathering.content()
+
+    async def test_what_is_in_the_spool_comes_back_in_the_spool(self) -> None:
+        for number, size in enumerate((SPOOL_OCTETS + 1, 5 * 256 * 1024, 8 * 256 * 1024), start=1):
+            octets = Random(number).randbytes(size)
+            content = behind(b"Received: here\r\n", self.spooled(octets), start=10)
+            await self.queue.accept(letter(number, content), self.owner)
+            found = await self.queue.content(number)
+            self.assertNotIsInstance(found, bytes)
+            self.assertEqual(whole(found), b"Received: here\r\n" + octets[10:])
+
+    async def test_large_content_is_accepted_like_any_other(self) -> None:
+        content = self.spooled(Random(7).randbytes(1_300_000))
+        other = (await self.here.nodes.join("other", NOW)).owner
+        for _ in range(2):
+            await self.queue.accept(letter(7, content), self.owner)
+        await self.assert_lost(self.queue.accept(letter(8, content), other + 1))
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+        self.assertEqual(await self.kinds(7), ["received"])
+        await self.assert_gone(8)
+        await self.queue.settle([settlement(7, gone())], self.owner, NOW)
+        await self.assert_gone(7)
+
+    async def test_large_content_without_its_node_takes_nothing_from_those_who_have_it(self) -> None:
+        content = self.spooled(Random(7).randbytes(1_300_000))
+        await self.queue.accept(letter(7, content), self.owner)
+        await self.assert_lost(self.queue.accept(letter(7, content), self.owner + 1))
+        self.assertEqual(whole(await self.queue.content(7)), whole(content))
+
+    async def test_what_cannot_be_held_when_it_is_read_is_unavailable(self) -> None:
+        await self.queue.accept(letter(7, self.spooled(Random(7).randbytes(1_300_000))), self.owner)
+        self.fill_the_spool()
+        await self.assertFailure(started(self.queue.content(7)), Unavailable)
 
     async def test_there_is_no_content_that_was_not_accepted(self) -> None:
         await self.assert_gone(7)

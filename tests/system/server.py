@@ -147,6 +147,12 @@ class RunningServer:
                 raise AssertionError(f"no {event}, but: {self.log[-5:]}")
             self._unread += octets
 
+    @property
+    def pid(self) -> int:
+        """The number of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """End the process with SIGKILL."""
         assert self._process is not None

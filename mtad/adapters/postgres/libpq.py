@@ -199,6 +199,9 @@ class LibpqConnection:
 
     def writable(self) -> None:
         """Send what is left to send."""
+        if self._pgconn is None:
+            # It ended when it was read, a moment ago; the reactor had found both to be possible.
+            return
         if not self._connected:
             self._poll()
             return
