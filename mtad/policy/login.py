@@ -2,8 +2,9 @@
 
 Who guesses is first slowed, then refused, by where it comes from: an IPv4 address or an IPv6 network of 64 bits (a
 place). Of a place, guesses at one account count apart from guesses at any, for many people may share it. An account
-that is guessed at from many places is only slowed, and only for places that never logged in to it: otherwise whoever
-knows an address could keep its owner out. Counting and waiting are not done here.
+that is guessed at from many places is only slowed. Both what others at a place do and what other places do counts only
+where the place never logged in to the account: otherwise whoever knows an address, or shares one, could keep its owner
+out. Counting and waiting are not done here.
 
 Counts begin anew a quarter of an hour after the first failure in them, so no refusal lasts longer than that.
 """
@@ -56,12 +57,15 @@ class Not:
 
 def decide(facts: LoginFacts) -> Later | Not:
     """Return whether the next login of this account from this place may be tried."""
-    if facts.of_pair >= _MOST_OF_PAIR or facts.of_place >= _MOST_OF_PLACE:
+    if facts.of_pair >= _MOST_OF_PAIR:
         return Not()
-    seconds = max(_doubling(facts.of_pair - _FREE_OF_PAIR), _doubling(facts.of_place - _FREE_OF_PLACE))
-    if facts.of_account >= _FREE_OF_ACCOUNT and not facts.known:
-        seconds = max(seconds, _DELAY_OF_ACCOUNT_SECONDS)
-    return Later(seconds)
+    own = _doubling(facts.of_pair - _FREE_OF_PAIR)
+    if facts.known:
+        return Later(own)
+    if facts.of_place >= _MOST_OF_PLACE:
+        return Not()
+    guessed_at = _DELAY_OF_ACCOUNT_SECONDS if facts.of_account >= _FREE_OF_ACCOUNT else 0.0
+    return Later(max(own, _doubling(facts.of_place - _FREE_OF_PLACE), guessed_at))
 
 
 def _doubling(beyond: int) -> float:

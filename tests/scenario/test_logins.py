@@ -255,7 +255,7 @@ class FailuresTest(LoginsCase):
         self.assertEqual(self.say(self.secured("2001:db8::2"), self.plain()), b"454 4.7.0")
         self.assertEqual(self.say(self.secured("2001:db8:0:1::1"), self.plain()), b"235 2.7.0")
 
-    def test_who_guesses_at_many_accounts_is_slowed_then_refused(self) -> None:
+    def test_who_guesses_at_many_accounts_is_slowed_then_refused_and_who_was_there_before_is_not(self) -> None:
         for number in range(100):
             if number == 30:
                 self.assertEqual(self.waits(self.secured()), 1)
@@ -263,7 +263,8 @@ class FailuresTest(LoginsCase):
             if self.say(line, self.plain("x", f"user{number}@acme.example")) == b"":
                 self.world.advance(10.1, 5)
             line.hang_up()
-        self.assertEqual(self.say(self.secured(), self.plain()), b"454 4.7.0")
+        self.assertEqual(self.say(self.secured(), self.plain("x", "carol@acme.example")), b"454 4.7.0")
+        self.assertEqual(self.waits(self.secured()), 0)
 
     def test_nobody_can_lock_an_account_out(self) -> None:
         self.assertEqual(self.waits(self.secured()), 0)

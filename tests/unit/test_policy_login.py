@@ -25,7 +25,7 @@ class LoginPolicyTest(SynchronousTestCase):
     def test_failures_are_forgotten_long_before_homes_are(self) -> None:
         self.assertEqual((WINDOW_SECONDS, KNOWN_SECONDS), (15 * 60, 30 * 86400))
 
-    @given(st.integers(0, 1 << 40))
-    def test_an_account_alone_is_slowed_at_most_and_never_where_it_is_known(self, count: int) -> None:
-        self.assertEqual(told(LoginFacts(of_account=count, known=True)), 0.0)
-        self.assertEqual(told(LoginFacts(of_account=count)), 5.0 if count >= 20 else 0.0)
+    @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40))
+    def test_nobody_is_locked_out_by_others(self, of_account: int, of_place: int) -> None:
+        self.assertEqual(told(LoginFacts(of_account=of_account, of_place=of_place, known=True)), 0.0)
+        self.assertEqual(told(LoginFacts(of_account=of_account)), 5.0 if of_account >= 20 else 0.0)
