@@ -16,6 +16,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
     IDelayedCall,
+    IHandshakeListener,
     IPushProducer,
     ISystemHandle,
     ITLSTransport,
@@ -57,7 +58,7 @@ class ISessionTransport(ITLSTransport, IConsumer, IPushProducer, ISystemHandle):
     """What a session needs of its connection."""
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHandshakeListener)
 class SmtpProtocol(ESMTP):
     """One session. `terms`, `source` and `factory` are set by the factory before the connection is made.
 
@@ -110,14 +111,11 @@ class SmtpProtocol(ESMTP):
         terms.journal.record("smtp.connected", peer=peer.host, port=terms.port)
         self.factory.came(self)
         self.transport.setTcpNoDelay(True)
+        self.setTimeout(self._conversation.timeout_seconds)
         if terms.implicit_tls:
             self._start_tls()
-        self.transport.registerProducer(self, True)
-        self.setTimeout(self._conversation.timeout_seconds)
-        if terms.greet_pause_seconds:
-            self._greeting = terms.clock.callLater(terms.greet_pause_seconds, self._greet)
         else:
-            self._greet()
+            self._open()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget the session, and a login that waits; a commit under way goes on, its answer is nobody's."""
@@ -176,6 +174,22 @@ class SmtpProtocol(ESMTP):
     def stop(self) -> None:
         """Close with 421 once nothing is in hand: no reply owed, no message coming in."""
         self._leave(replies.SHUTTING_DOWN)
+
+    def handshakeCompleted(self) -> None:
+        """Greet where TLS comes first (IHandshakeListener)."""
+        if self.terms.implicit_tls and not self._closing:
+            self._open()
+
+    def _open(self) -> None:
+        """Greet, or wait with it.
+
+        Not before a handshake: TLS would ask for a pause until it has read, and in a pause nothing is read.
+        """
+        self.transport.registerProducer(self, True)
+        if self.terms.greet_pause_seconds:
+            self._greeting = self.terms.clock.callLater(self.terms.greet_pause_seconds, self._greet)
+        else:
+            self._greet()
 
     def _greet(self) -> None:
         self._greeting = None
