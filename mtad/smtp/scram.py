@@ -26,7 +26,7 @@ ITERATIONS = 100_000
 """Of new verifiers. RFC 7677 §4 asks for 4096 at least; these cost a client 20 ms to 200 ms, once a password."""
 
 SALT_OCTETS = 16
-# A name of 320 octets escaped throughout, a nonce and a GS2 header are less; SASLprep is slow.
+# A name, a nonce and a GS2 header with another name are less.
 _OPENING_OCTETS = 2048
 _CLOSING_OCTETS = 4096
 
@@ -35,6 +35,8 @@ _CLOSING_OCTETS = 4096
 _GS2_HEADER = re.compile(r"(?:p=(?P<name>[A-Za-z0-9.-]+)|(?P<flag>[ny])),(?:a=(?P<authzid>(?:[^,=\0]|=2C|=3D)*))?,")
 # client-final-message = channel-binding "," nonce ["," extensions] "," proof (RFC 5802 §7)
 _CLOSING = re.compile(r"c=[A-Za-z0-9+/=]+,r=[!-+\--~]+(?:,[A-Za-z]=[^,\0]+)*,p=[A-Za-z0-9+/=]+")
+# SASLprep takes microseconds for each character of a name, and an address has no more than these.
+_BARE = re.compile(r"n=[^,]{1,320},r=.+", re.DOTALL)
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$([0-9]{4,8}):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)")
 
 _PARTS = (b"salt", b"stored", b"server")
@@ -81,6 +83,8 @@ def opening(mechanism: str, message: bytes) -> Opening:
     if header is None:
         raise ValueError("no GS2 header")
     bare = text[header.end() :]
+    if not _BARE.fullmatch(bare):
+        raise ValueError("no name of a fit length, and a nonce")
     return Opening(
         mechanism=mechanism,
         authcid=_name(bare),

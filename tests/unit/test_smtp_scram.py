@@ -119,7 +119,8 @@ class MessagesTest(SynchronousTestCase):
         for message in (
             b"", b"n", b"n,,", b"n,,n=,r=x", b"n,,n=ann", b"n,,r=x", b"n,,r=x,n=ann", b"x,,n=ann,r=x", b"p=,,n=ann,r=x",
             b"n,b=x,n=ann,r=x", b"n,a=x=y,n=ann,r=x", b"n,,n=an=n,r=x", b"n,,n=ann,r=\x00",
-            b"n,,m=x,n=ann,r=x", b"n,,n=\xff,r=x", b"n,,n=" + b"a" * 2048 + b",r=x", "n,,n=\U0001f600,r=x".encode(),
+            b"n,,m=x,n=ann,r=x", b"n,,n=\xff,r=x", b"n,,n=" + b"a" * 321 + b",r=x", b"n,,n=a,r=" + b"x" * 2048,
+            "n,,n=\U0001f600,r=x".encode(),
         ):  # fmt: skip
             self.assertRaises(ValueError, opening, SCRAM, message)
 

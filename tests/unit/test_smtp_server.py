@@ -1,5 +1,7 @@
 """mtad.smtp.server from the wire: events, replies, the order they come in, and what is done with bad lines."""
 
+from base64 import b64encode
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,7 +28,8 @@ from mtad.smtp.commands import (
 )
 from mtad.smtp.lines import LINE_OCTETS
 from mtad.smtp.sasl import LINE_OCTETS as PROOF_OCTETS
-from mtad.smtp.sasl import Authenticate, Login
+from mtad.smtp.sasl import Authenticate, Challenge, Confirm, Login
+from mtad.smtp.scram import Opening
 from mtad.smtp.server import Conversation
 from tests.unit.conversations import joined, run, run_pieces, wrong
 
@@ -490,6 +493,38 @@ class LoginTest(SynchronousTestCase):
             self.assertFalse(talk.authenticated)
             talk.reply(replies.LOGGED_IN)
             self.assertTrue(talk.authenticated)
+
+    def test_an_exchange_the_caller_goes_on_with(self) -> None:
+        first = b64encode(b"n,,n=ann@a,r=x")
+        for data in (b"AUTH SCRAM-SHA-256 %s\r\n" % first, b"AUTH SCRAM-SHA-256\r\n%s\r\n" % first):
+            talk = logging_in()
+            talk.receive_data(data)
+            while isinstance(event := talk.next_event(), Answered):
+                self.assertEqual(talk.reply(event.reply), b"334 \r\n")
+            self.assertIsInstance(event, Opening)
+            asked = Challenge(replies.challenge("cQ=="), lambda line: Confirm() if not line else replies.BAD_LOGIN)
+            self.assertEqual(talk.reply(talk.ask(asked)), b"334 cQ==\r\n")
+            self.assertFalse(talk.authenticated)
+            self.assertIs(talk.next_event(), NEED_DATA)
+            talk.receive_data(b"\r\nNOOP\r\n")
+            self.assertEqual(talk.next_event(), Confirm())
+            self.assertIs(talk.next_event(), PAUSED)
+            talk.reply(replies.LOGGED_IN)
+            self.assertTrue(talk.authenticated)
+            self.assertEqual(talk.next_event(), Answered(replies.OK, error=False))
+            self.assertRaises(RuntimeError, talk.ask, asked)
+
+    def test_the_channels_binding_is_for_those_who_have_one(self) -> None:
+        for binding in (True, False):
+            talk = logging_in()
+            talk.receive_data(b"EHLO c.example\r\nAUTH SCRAM-SHA-256-PLUS\r\n")
+            self.assertIsInstance(talk.next_event(), Hello)
+            reply = talk.hello_reply(channel_binding=binding)
+            self.assertEqual("SCRAM-SHA-256-PLUS" in reply.lines[-1], binding)
+            talk.reply(reply)
+            event = talk.next_event()
+            assert isinstance(event, Answered)
+            self.assertEqual(event.reply.code, 334 if binding else 504)
 
     def test_mail_waits_for_the_login(self) -> None:
         talk = logging_in()
