@@ -13,10 +13,22 @@ from zope.interface.verify import verifyObject
 
 from mtad.adapters import offload
 from mtad.adapters.offload import ProcessOffload
-from mtad.interfaces import IOffload
+from mtad.adapters.spool import DiskSpool
+from mtad.interfaces import IOffload, ISpool
+from mtad.model.content import Content, behind, blocks
 from mtad.model.errors import Unavailable
 from mtad.outbound import maildir
 from mtad.testing.offload import MemoryOffload
+
+
+def spooled(spool: ISpool, octets: bytes) -> Content:
+    gathering = spool.gather()
+    gathering.add(octets)
+    return gathering.content()
+
+
+def read(contents: list[Content]) -> list[bytes]:
+    return [b"".join(blocks(content)) for content in contents]
 
 
 class OffloadContract:
@@ -141,6 +153,41 @@ class ProcessOffloadTest(OffloadContract, TestCase):
         os.close(read)
         os.close(write)
         self.assertEqual(os.waitpid(child, 0), (child, 0))
+
+    async def test_contents_of_the_spool_are_read_there(self) -> None:
+        spool = DiskSpool(Path(self.mktemp()), kept_octets=10)
+        spool.open()
+        contents = [spooled(spool, b"%d: many octets" % n * 20_000) for n in range(3)]
+        seen = [behind(b"head ", contents[0]), contents[1], contents[0], b"small", contents[2]]
+        expected = [b"".join(blocks(content)) for content in seen]
+        self.assertEqual(await gatherResults([self.offload.run(read, seen) for _ in range(20)]), [expected] * 20)
+
+    async def test_contents_are_let_go_of_when_they_are_read(self) -> None:
+        spool = DiskSpool(Path(self.mktemp()), kept_octets=10)
+        spool.open()
+        await self.offload.run(read, [b"what it imports has descriptors too"])
+        before = await self.offload.run(os.listdir, "/proc/self/fd")
+        for _ in range(3):
+            await self.offload.run(read, [spooled(spool, b"many octets of content")])
+        self.assertEqual(len(await self.offload.run(os.listdir, "/proc/self/fd")), len(before))
+        self.assertEqual(spool.files_count, 0)
+
+    async def test_a_content_given_before_the_start_goes_with_it(self) -> None:
+        spool = DiskSpool(Path(self.mktemp()), kept_octets=10)
+        spool.open()
+        early = ProcessOffload(real_reactor, 1)
+        reading = early.run(read, [spooled(spool, b"many octets of content")])
+        early.startService()
+        self.assertEqual(await reading, [b"many octets of content"])
+        await early.stopService()
+
+    async def test_too_many_contents_fail_alone(self) -> None:
+        spool = DiskSpool(Path(self.mktemp()), kept_octets=10)
+        spool.open()
+        # More than one message of a unix socket can carry (SCM_MAX_FD, unix(7)).
+        contents = [spooled(spool, b"many octets of content") for _ in range(300)]
+        await self.assertFailure(self.offload.run(read, contents), Unavailable)
+        self.assertEqual(await self.offload.run(read, contents[:2]), [b"many octets of content"] * 2)
 
     def test_carries_a_batch_of_files(self) -> "Deferred[None]":
         root = Path(self.mktemp()).absolute()

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred as Pending
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address
+from mtad.model.content import Content
 from mtad.model.envelope import Recipient
 from mtad.model.errors import Unavailable
 from mtad.model.identity import print_id
@@ -19,8 +20,9 @@ from mtad.model.outcome import Deferred, Delivered, Outcome, Scope
 from mtad.model.tenant import Mailbox
 from mtad.outbound import local, maildir
 from mtad.outbound.local import MaildirWriter
-from mtad.outbound.maildir import file_name, mailbox_path
+from mtad.outbound.maildir import file_name, mailbox_path, unix_lines
 from mtad.testing.offload import MemoryOffload
+from mtad.testing.spool import MemorySpool
 
 ALICE = Address("alice", "acme.example")
 CONTENT = b"Subject: hi\r\n\r\nFrom here\r\n.dot\r\n"
@@ -96,11 +98,11 @@ class WriterCase(SynchronousTestCase):
         self.offload = MemoryOffload()
         self.writer = MaildirWriter(self.offload, "mx.acme.example")
 
-    def begin(self, work: Job, address: Address = ALICE, content: bytes = CONTENT) -> "Pending[Outcome]":
+    def begin(self, work: Job, address: Address = ALICE, content: Content = CONTENT) -> "Pending[Outcome]":
         mailbox = Mailbox(1, 10, address)
         return Pending.fromCoroutine(self.writer.deliver(mailbox, self.root, work, work.targets[0], content))
 
-    def deliver(self, work: Job, address: Address = ALICE, content: bytes = CONTENT) -> Outcome:
+    def deliver(self, work: Job, address: Address = ALICE, content: Content = CONTENT) -> Outcome:
         return self.successResultOf(self.begin(work, address, content))
 
     def deferred(self, work: Job, address: Address = ALICE) -> Deferred:
@@ -145,6 +147,46 @@ class MaildirWriterTest(WriterCase):
         self.deliver(job(n=0))
         self.deliver(job(n=1))
         self.assertEqual(len(self.files()), 2)
+
+
+class SpooledTest(WriterCase):
+    """What is in the spool."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.spool = MemorySpool(kept_octets=10)
+
+    def spooled(self, octets: bytes) -> Content:
+        gathering = self.spool.gather()
+        gathering.add(octets)
+        return gathering.content()
+
+    def test_it_lands_like_any_other(self) -> None:
+        octets = b"Subject: hi\r\n\r\n" + b"a line\r\n" * 100_000
+        self.deliver(job(), content=self.spooled(octets))
+        (file,) = self.files()
+        self.assertTrue(file.read_bytes().endswith(octets.replace(b"\r\n", b"\n")))
+
+    def test_it_goes_alone_and_does_not_keep_the_small_from_their_turn(self) -> None:
+        self.offload.hold()
+        content = self.spooled(CONTENT * 300_000)
+        large = [self.begin(job(message=n), content=content) for n in (1, 2)]
+        small = self.begin(job(message=3))
+        self.assertEqual(self.offload.waiting, 2)
+        self.offload.release()
+        for delivery in (*large, small):
+            self.assertIsInstance(self.successResultOf(delivery), Delivered)
+
+    def test_where_it_cannot_be_read_there_is_no_file(self) -> None:
+        self.spool.readable_octets = 100
+        outcome = self.deliver(job(), content=self.spooled(CONTENT * 100))
+        assert isinstance(outcome, Deferred), outcome
+        self.assertIn("the spool cannot be read", outcome.detail)
+        self.assertEqual((self.files("tmp"), self.files()), ([], []))
+
+    @given(st.lists(st.sampled_from([b"", b"\r", b"\n", b"\r\n", b"a"]), max_size=12))
+    def test_how_it_is_cut_makes_no_difference_to_its_lines(self, pieces: list[bytes]) -> None:
+        self.assertEqual(b"".join(unix_lines(pieces)), b"".join(pieces).replace(b"\r\n", b"\n"))
 
 
 class AgainTest(WriterCase):

@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.headers import MAX_FIELDS, count, fields, first, is_whole, raw_fields, split
+from mtad.message.headers import MAX_FIELDS, MAX_OCTETS, block, body, count, fields, first, is_whole, raw_fields, split
+from mtad.model.content import Content, blocks
+from mtad.testing.spool import MemorySpool
 
 BLOCK = (
     b"Received: from a\r\n\tby b\r\nRECEIVED : again\r\nSubject: received: not this\r\n received: nor this\r\n"
@@ -30,6 +32,24 @@ class SplitTest(SynchronousTestCase):
         block, body = split(content)
         self.assertIn(content, (block + b"\r\n" + body, block))
         self.assertNotIn(b"\r\n\r\n", block)
+
+
+class BlockTest(SynchronousTestCase):
+    def spooled(self, octets: bytes) -> Content:
+        gathering = MemorySpool(kept_octets=0).gather()
+        gathering.add(octets)
+        return gathering.content()
+
+    def test_of_a_spooled_content_it_is_the_same(self) -> None:
+        for octets in (b"A: b\r\n\r\nbody", b"\r\nbody", b"A: b\r\n", b"A: b\r\n\r\n"):
+            header_block, whole_body = split(octets)
+            content = self.spooled(octets)
+            self.assertEqual(block(content), header_block)
+            self.assertEqual(b"".join(blocks(body(content, header_block))), whole_body)
+
+    def test_what_is_behind_so_many_octets_is_no_header(self) -> None:
+        for octets in (b"A: b\r\n" * MAX_OCTETS, b"A: b\r\n" * (MAX_OCTETS // 6 + 1) + b"\r\nbody"):
+            self.assertEqual(block(self.spooled(octets)), octets[:MAX_OCTETS])
 
 
 class FieldsTest(SynchronousTestCase):

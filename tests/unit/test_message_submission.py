@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.message.submission import completed
+from mtad.model.content import blocks
+from mtad.testing.spool import MemorySpool
 
 NOW = 1_763_817_265.0
 ADDED = b"Date: Sat, 22 Nov 2025 13:14:25 +0000\r\nMessage-ID: <0GK1M2N3P4Q5R@acme.example>\r\n"
@@ -24,6 +26,12 @@ class CompletedTest(SynchronousTestCase):
     def test_what_is_there_stays_whatever_it_says(self) -> None:
         for content in (WHOLE + b"\r\nbody", WHOLE, b"Message-ID:\r\nDate:\r\n\r\n"):
             self.assertEqual(made(content), content)
+
+    def test_of_a_spooled_content_the_body_is_not_touched(self) -> None:
+        gathering = MemorySpool(kept_octets=10).gather()
+        gathering.add(b"Bcc: a@x.example\r\nSubject: x\r\n\r\nBcc: body\r\n")
+        content = completed(gathering.content(), printed_id="0GK1M2N3P4Q5R", domain="acme.example", now=NOW)
+        self.assertEqual(b"".join(blocks(content)), ADDED + b"Subject: x\r\n\r\nBcc: body\r\n")
 
     def test_hidden_readers_and_return_paths_go(self) -> None:
         for field in (
