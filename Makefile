@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test programs test-pg15 faults bench
+.PHONY: install run test programs test-pg15 faults fuzz bench
 
 install: $(VENV)/.for-tests
 
@@ -56,6 +56,11 @@ test-pg15:
 faults: export MTAD_TEST_KILL_ROUNDS ?= 10
 faults: $(VENV)/.for-tests
 	@$(BIN)/python -m twisted.trial tests.system.test_kill
+
+# Hostile octets against the conversations of both sides; MTAD_FUZZ_SEED draws the same ones again.
+fuzz: export MTAD_FUZZ_INPUTS ?= 100000
+fuzz: $(VENV)/.for-tests
+	@$(BIN)/python -m tests.fuzz --inputs $(MTAD_FUZZ_INPUTS) $(if $(MTAD_FUZZ_SEED),--seed $(MTAD_FUZZ_SEED))
 
 # Beside Debian's Postfix, for which it takes root; docs/benchmarks.md says how to read it.
 bench: $(VENV)/.for-tests

@@ -52,12 +52,15 @@ class Arrived:
         return line[:-2]
 
     def _unfinished(self, most_octets: int) -> Reply | None:
+        # What was read is let go of: a peer may now be silent for long.
+        self._octets = self._octets[self._position :]
+        self._position = 0
         answered = self._overlong
-        if not answered and len(self) < most_octets:
+        if not answered and len(self._octets) < most_octets:
             return None
         self._overlong = True
         # The last octet may be the CR of the line's end.
-        self._position = max(self._position, len(self._octets) - 1)
+        self._octets = self._octets[-1:]
         return None if answered else replies.LINE_TOO_LONG
 
     def take(self) -> bytes:
@@ -68,6 +71,8 @@ class Arrived:
 
     def take_at_most(self, most_octets: int) -> bytes:
         """Remove and return as much as is there, up to so many octets."""
+        if len(self) <= most_octets:
+            return self.take()
         octets = self._octets[self._position : self._position + most_octets]
-        self._position += len(octets)
+        self._position += most_octets
         return octets

@@ -280,7 +280,8 @@ class Conversation:
             return Content(content)
         if not self._decoder.finished:
             return NEED_DATA
-        self._arrived.add(self._decoder.rest)
+        rest, self._decoder.rest = self._decoder.rest, b""
+        self._arrived.add(rest)
         return self._owe_end()
 
     def _owe_end(self) -> Event:
