@@ -4,17 +4,19 @@ The avatar behind `twisted.cred` decides about senders, recipients and messages;
 a transaction is forgotten. Octets, order and time are the protocol's (`mtad.inbound.protocol`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
+from mtad.inbound.credentials import Refused
 from mtad.inbound.incoming import Incoming
 from mtad.inbound.login import Entrance
 from mtad.inbound.session import InboundSession
 from mtad.inbound.verifiers import Verifiers
+from mtad.inbound.vouched import spoken_for
 from mtad.interfaces import IJournal, ISpool, ITlsContexts
 from mtad.model import replies
 from mtad.model.envelope import Envelope, Peer
@@ -22,7 +24,20 @@ from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
 from mtad.model.verdict import Accept, Verdict
-from mtad.smtp.commands import Data, EndOfData, Event, Hello, LoginStep, MailFrom, Quit, RcptTo, Reset, StartTls
+from mtad.policy.peer import Network
+from mtad.smtp.commands import (
+    Data,
+    EndOfData,
+    Event,
+    Hello,
+    LoginStep,
+    MailFrom,
+    Quit,
+    RcptTo,
+    Reset,
+    StartTls,
+    XClient,
+)
 from mtad.smtp.sasl import Authenticate, Confirm, Login, Proof
 from mtad.smtp.scram import Opening
 from mtad.smtp.server import Conversation
@@ -34,6 +49,7 @@ class Terms:
 
     `max_recipients` is what a transaction may have of them, told when set; `login` says how a peer at an address may
     log in, and `verifiers` ask by SCRAM where it may; `implicit_tls` that sessions begin with TLS (RFC 8314 §3.3).
+    Peers in `xclient_networks` may speak for others.
     """
 
     port: str
@@ -48,6 +64,7 @@ class Terms:
     verifiers: Verifiers | None = None
     implicit_tls: bool = False
     greet_pause_seconds: float = 0.0
+    xclient_networks: tuple[Network, ...] = ()
 
 
 class Dialogue:
@@ -80,6 +97,9 @@ class Dialogue:
             channel_binding=channel_binding,
         )
         self._in_transaction = False
+        # Who it is without XCLIENT, and the name of whom it speaks for.
+        self._itself = peer
+        self._helo: str | None = None
 
     @property
     def in_transaction(self) -> bool:
@@ -103,10 +123,12 @@ class Dialogue:
             case Hello():
                 self._forget()
                 tls = self._tls_name() if self._conversation.tls else None
-                self.peer = replace(self.peer, helo=event.name, esmtp=event.extended, tls=tls)
+                self.peer = replace(self.peer, helo=self._helo or event.name, esmtp=event.extended, tls=tls)
                 return self._conversation.hello_reply(self._channel_binding() is not None)
             case Authenticate() | Opening() | Proof() | Confirm():
                 return await self._log_in(event)
+            case XClient():
+                return await self._speak_for(event.attributes)
             case Reset():
                 self._forget()
                 return replies.OK
@@ -132,7 +154,8 @@ class Dialogue:
         """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
         self._in_transaction = False
         self._entrance.forget()
-        self.peer = replace(self.peer, authenticated=False)
+        self._helo = None
+        self._take_for(self._itself)
 
     def leave(self) -> None:
         """Say that the peer is gone: a login that waits is withdrawn, what came of a message is forgotten."""
@@ -155,6 +178,40 @@ class Dialogue:
         reply = await self._entrance.respond(step, self.peer.host)
         self.peer = replace(self.peer, authenticated=reply is replies.LOGGED_IN)
         return reply
+
+    async def _speak_for(self, attributes: Mapping[str, str]) -> Reply:
+        """Take the peer for whom it speaks for; the session begins anew."""
+        login = attributes.get("LOGIN", "")
+        if login:
+            try:
+                await self._entrance.vouch(login)
+            except Refused as refused:
+                return self._not_vouched(login, refused.reason)
+        else:
+            self._entrance.forget()
+        self._forget()
+        proxy, self._helo = self.peer.host, attributes.get("HELO", self._helo)
+        self._take_for(replace(spoken_for(self.peer, attributes), authenticated=bool(login)))
+        told = {name.lower(): shown(attributes.get(name, "")) for name in ("NAME", "HELO", "LOGIN")}
+        self._terms.journal.record("smtp.xclient", peer=proxy, host=self.peer.host, **told)
+        return replies.greeting(self._terms.hostname)
+
+    def _not_vouched(self, login: str, why: str) -> Reply:
+        reply = replies.UNKNOWN_LOGIN
+        self._terms.journal.record(
+            "smtp.rejected",
+            stage="command",
+            reason="no-such-user",
+            reply=reply.text,
+            peer=self.peer.host,
+            user=shown(login),
+            detail=why,
+        )
+        return reply
+
+    def _take_for(self, peer: Peer) -> None:
+        self.peer = peer
+        self._conversation.login_is(self._terms.login(peer.host))
 
     async def _finish(self, end: EndOfData) -> Reply:
         assert self.incoming is not None

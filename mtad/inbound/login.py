@@ -14,6 +14,7 @@ from twisted.mail.smtp import IMessageDelivery
 from mtad.inbound.credentials import Busy, Claim, Paused, Proven, Refused, Stranger
 from mtad.inbound.session import InboundSession
 from mtad.inbound.verifiers import Verifiers
+from mtad.inbound.vouched import Vouched
 from mtad.interfaces import IJournal
 from mtad.model import replies
 from mtad.model.errors import Unavailable
@@ -73,6 +74,10 @@ class Entrance:
     async def pass_by(self, host: str) -> None:
         """Take the avatar of a peer that did not log in; raises UnauthorizedLogin when it has to."""
         self.session = await self._avatar(Stranger(host))
+
+    async def vouch(self, login: str) -> None:
+        """Take the avatar of the mailbox that a trusted proxy names; raises Refused when there is none."""
+        self.session = await self._avatar(Vouched(login))
 
     def forget(self) -> None:
         """Forget who came in."""

@@ -34,6 +34,7 @@ from mtad.model.envelope import Peer
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
+from mtad.policy.peer import within
 from mtad.smtp.chunking import Chunk
 from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event
 from mtad.smtp.server import Conversation
@@ -84,6 +85,7 @@ class SmtpProtocol(ESMTP):
             starttls=self._context is not None,
             login=terms.login(peer.host),
             max_recipients=terms.max_recipients,
+            xclient=within(host_of(self.transport.getPeer()), terms.xclient_networks),
         )
         self._dialogue = Dialogue(
             terms=terms,

@@ -18,6 +18,7 @@ from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.inbound.submission import SubmissionSession, signed_by
 from mtad.inbound.verifiers import Verifiers
+from mtad.inbound.vouched import VouchedChecker
 from mtad.interfaces import Ports
 from mtad.outbound.queue import QueueService
 from mtad.policy.connection import Limits
@@ -62,6 +63,7 @@ def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str
         tls=ports.tls,
         spool=ports.spool,
         greet_pause_seconds=server.greet_pause,
+        xclient_networks=server.xclient_ranges,
     )
     receiving = ReceivingFactory(
         terms=terms, admission=admission, proxies=server.proxy_ranges, make_session=lambda: InboundSession(means)
@@ -121,4 +123,5 @@ def _checkers(settings: Settings, ports: Ports) -> list[ICredentialsChecker]:
         passwords,
         ScramChecker(directory=ports.directory, gate=gate),
         NetworkChecker(directory=ports.directory, networks=_relay_networks(settings)),
+        VouchedChecker(directory=ports.directory),
     ]

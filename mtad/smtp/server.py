@@ -168,7 +168,7 @@ class Conversation:
             max_recipients=self._max_recipients,
             starttls=self._starttls and not self._tls,
             mechanisms=self._setting.mechanisms if may_log_in else (),
-            attributes=xclient.ATTRIBUTES if self._xclient else (),
+            attributes=self._attributes() if self._xclient else (),
         )
         return replies.hello(self._setting.hostname, extensions.keywords(offers))
 
@@ -182,6 +182,10 @@ class Conversation:
         self._challenge = challenge
         self._owed = (Command.AUTH if self._state is State.READY else Command.ASIDE), self._owed[1]
         return challenge.reply
+
+    def login_is(self, login: Login | None) -> None:
+        """Say how the peer may log in from now on; None where nobody can."""
+        self._login = login
 
     def tls_started(self) -> None:
         """Begin anew under TLS: all the peer said before is forgotten, also what it sent too early (RFC 3207 §4.2).
@@ -239,6 +243,8 @@ class Conversation:
             return self._prove(event, command)
         if isinstance(event, MailFrom):
             event = self._fitting(event)
+        if isinstance(event, XClient) and not event.attributes.keys() <= set(self._attributes()):
+            event = Answered(replies.BAD_ARGUMENTS, error=True)
         return Command.ASIDE if isinstance(event, Answered) else command, event
 
     def _fitting(self, event: MailFrom) -> MailFrom | Answered:
@@ -334,6 +340,10 @@ class Conversation:
         elif self._state is State.DATA:
             self._decoder = DataDecoder(self._max_message_size)
         self._drop_if_deaf()
+
+    def _attributes(self) -> tuple[str, ...]:
+        """Return what XCLIENT may tell: a login only where peers log in."""
+        return tuple(name for name in xclient.ATTRIBUTES if name != "LOGIN" or self._login is not None)
 
     def _begin_anew(self, event: XClient) -> None:
         """Take the peer for another, who comes to a fresh session, logged in when the proxy names a login."""

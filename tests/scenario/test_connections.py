@@ -241,6 +241,125 @@ class ProxyTest(ConnectionsTest):
         self.assertTrue(line.closed)
 
 
+class XClientTest(ConnectionsTest):
+    """PROXY is the proxy; the server's other neighbours may not speak for anybody."""
+
+    PROXY = ("192.0.2.4", 50000)
+
+    def setUp(self) -> None:
+        self.build(xclient_networks=(Network("192.0.2.4"),))
+
+    def proxied(self, port: str) -> Line:
+        line = self.world.connect(port, self.PROXY)
+        self.tell(line, b"EHLO proxy.example\r\n")
+        return line
+
+    def test_it_is_offered_to_these_networks_alone(self) -> None:
+        for peer, offered in ((self.PROXY, True), (("192.0.2.7", 1), False), (("127.0.0.1", 1), False)):
+            for port, attributes in (("smtp", b"NAME ADDR PORT HELO"), ("submission", b"NAME ADDR PORT HELO LOGIN")):
+                line = self.world.connect(port, peer)
+                hello = self.tell(line, b"EHLO pc.example\r\n").replace(b"250 ", b"250-")
+                self.assertEqual(b"250-XCLIENT " + attributes + b"\r\n" in hello, offered)
+                answer = self.tell(line, b"XCLIENT ADDR=203.0.113.9\r\n")
+                self.assertEqual(answer, GREETING if offered else replies.NOT_IMPLEMENTED.encode())
+
+    def test_whom_it_speaks_for_is_the_peer_from_then_on(self) -> None:
+        line = self.proxied("smtp")
+        told = b"XCLIENT NAME=pc.client.example ADDR=203.0.113.9 PORT=40001 HELO=pc.example\r\n"
+        self.assertEqual(self.tell(line, told), GREETING)
+        self.assertIn(b"503 5.5.1", self.tell(line, b"MAIL FROM:<>\r\n"))
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"from pc.example ([203.0.113.9])\r\n", self.deliver(line).replace(b"\n", b"\r\n"))
+        self.assertEqual(self.world.journal.of("smtp.accepted")[-1]["peer"], CLIENT)
+        (told_of,) = self.world.journal.of("smtp.xclient")
+        self.assertEqual(
+            (told_of["peer"], told_of["host"], told_of["name"]), ("192.0.2.4", CLIENT, "pc.client.example")
+        )
+
+    def test_what_is_not_told_again_stays(self) -> None:
+        line = self.proxied("smtp")
+        self.tell(line, b"XCLIENT HELO=pc.example\r\n")
+        self.assertEqual(self.tell(line, b"XCLIENT ADDR=IPV6:2001:db8::9 NAME=[UNAVAILABLE]\r\n"), GREETING)
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"from pc.example ([IPv6:2001:db8::9])", self.deliver(line))
+
+    def test_an_address_that_cannot_be_known(self) -> None:
+        line = self.proxied("smtp")
+        self.tell(line, b"XCLIENT ADDR=[UNAVAILABLE]\r\n")
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"from proxy.example (unknown)", self.deliver(line))
+
+    def test_a_login_that_is_vouched_for(self) -> None:
+        line = self.proxied("submissions")
+        self.assertEqual(self.tell(line, b"XCLIENT ADDR=203.0.113.9 LOGIN=alice+40acme.example\r\n"), GREETING)
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"503", self.tell(line, PROOF))
+        self.assertIn(b"553 5.7.1", self.tell(line, b"MAIL FROM:<bob@acme.example>\r\n"))
+        mail = self.deliver(line)
+        self.assertIn(b"with ESMTPSA (TLSv1.3)", mail)
+        self.assertIn(b"([203.0.113.9])", mail)
+
+    def test_a_login_nobody_has(self) -> None:
+        line = self.proxied("submissions")
+        self.tell(line, b"XCLIENT LOGIN=alice@acme.example\r\n")
+        for login in (b"eve@acme.example", b"nonsense", b"@", b"x" * 300):
+            self.assertEqual(self.tell(line, b"XCLIENT LOGIN=" + login + b"\r\n"), replies.UNKNOWN_LOGIN.encode())
+        self.world.credential("alice@acme.example", "wonderland", enabled=False)
+        self.world.turn()
+        answer = self.tell(line, b"XCLIENT LOGIN=alice@acme.example\r\n")
+        self.assertEqual(answer, replies.UNKNOWN_LOGIN.encode())
+
+    def test_who_is_spoken_for_next_is_not_logged_in(self) -> None:
+        line = self.proxied("submissions")
+        self.tell(line, b"XCLIENT LOGIN=alice@acme.example\r\n")
+        for told in (b"ADDR=203.0.113.10", b"LOGIN=[UNAVAILABLE]"):
+            self.tell(line, b"XCLIENT " + told + b"\r\n")
+            self.tell(line, b"EHLO proxy.example\r\n")
+            self.assertIn(b"530 5.7.0", self.tell(line, b"MAIL FROM:<alice@acme.example>\r\n"))
+        self.tell(line, PROOF)
+        self.tell(line, b"XCLIENT ADDR=203.0.113.11\r\n")
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"530 5.7.0", self.tell(line, b"MAIL FROM:<alice@acme.example>\r\n"))
+
+    def test_no_login_where_nobody_logs_in(self) -> None:
+        line = self.proxied("smtp")
+        self.assertIn(b"501 5.5.4", self.tell(line, b"XCLIENT LOGIN=alice@acme.example\r\n"))
+
+    def test_relay_networks_are_judged_by_whom_it_speaks_for(self) -> None:
+        for network, peer, expected in (
+            (CLIENT, "203.0.113.9", b"250 2.1.0"), (CLIENT, "203.0.113.10", b"530 5.7.0"),
+            ("192.0.2.4", "203.0.113.9", b"530 5.7.0"),
+        ):  # fmt: skip
+            relay = (RelayNetwork(Network(network), Name("acme")),)
+            self.build(xclient_networks=(Network("192.0.2.4"),), relay_networks=relay)
+            line = self.proxied("submissions")
+            self.tell(line, b"XCLIENT ADDR=" + peer.encode() + b"\r\n")
+            self.tell(line, b"EHLO proxy.example\r\n")
+            self.assertIn(expected, self.tell(line, b"MAIL FROM:<alice@acme.example>\r\n"))
+
+    def test_not_within_a_transaction(self) -> None:
+        line = self.proxied("smtp")
+        self.tell(line, b"MAIL FROM:<>\r\n")
+        self.assertIn(b"503 5.5.1", self.tell(line, b"XCLIENT ADDR=203.0.113.9\r\n"))
+
+    def test_tls_that_begins_makes_it_forgotten(self) -> None:
+        line = self.proxied("submission")
+        self.tell(line, b"XCLIENT ADDR=203.0.113.9 HELO=pc.example LOGIN=alice@acme.example\r\n")
+        self.tell(line, b"EHLO proxy.example\r\nSTARTTLS\r\n")
+        line.start_tls()
+        self.tell(line, b"EHLO proxy.example\r\n")
+        self.assertIn(b"530 5.7.0", self.tell(line, b"MAIL FROM:<alice@acme.example>\r\n"))
+        self.tell(line, PROOF)
+        self.assertIn(b"from proxy.example ([192.0.2.4])", self.deliver(line))
+
+    def test_the_sockets_peer_is_what_counts(self) -> None:
+        self.build(proxy_protocol_networks=(Network("192.0.2.3"),), xclient_networks=(Network("192.0.2.4"),))
+        line = self.call(peer=BALANCER)
+        self.tell(line, b"PROXY TCP4 192.0.2.4 192.0.2.1 1 2\r\n")
+        self.assertNotIn(b"XCLIENT", self.tell(line, b"EHLO proxy.example\r\n"))
+        self.assertIn(b"502 5.5.1", self.tell(line, b"XCLIENT ADDR=203.0.113.9\r\n"))
+
+
 class GreetPauseTest(ConnectionsTest):
     def setUp(self) -> None:
         self.build(greet_pause=Seconds(3), proxy_protocol_networks=(Network("192.0.2.3"),))
