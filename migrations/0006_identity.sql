@@ -1,6 +1,8 @@
 -- Why: who mail is from. Domains say how strictly SPF, DKIM and DMARC are kept for them, and prove whose they are; keys
--- have a life of several states and may be sealed with a master key; what the DNS says of a domain is remembered.
--- Locks: domains and dkim_keys in access exclusive mode while the keys' rows are rewritten.
+-- have a life of several states and may be sealed with a master key; what the DNS says of a domain is remembered. What
+-- is quarantined is found by its age.
+-- Locks: domains and dkim_keys in access exclusive mode while the keys' rows are rewritten; message_queue against writers
+-- while its rows are read once.
 -- Oldest code that still runs: 6.
 
 begin;
@@ -44,3 +46,22 @@ comment on table domain_checks is 'What the DNS says of hosted domains: bad only
 
 insert into schema_version (version, oldest_code) values (6, 6);
 commit;
+create table domain_care (
+    domain bigint primary key references domains on delete cascade,
+    due    timestamptz not null                     -- when somebody looks at it; who does so puts it off first
+);
+create index on domain_care (due);
+comment on table domain_care is 'Whose turn it is to be looked at; apart from domains, whose every change is news.';
+insert into domain_care (domain, due) select id, now() + random() * interval '6 hours' from domains;
+
+create function domains_cared_for() returns trigger language plpgsql as $$
+begin
+    insert into domain_care (domain, due) select id, claimed_at from added;
+    return null;
+end $$;
+create trigger cared_for after insert on domains referencing new table as added
+    for each statement execute function domains_cared_for();
+
+-- Of a quarantined row `due` is since when it is kept.
+create index message_queue_quarantined on message_queue (due) where status = 'quarantined';
+

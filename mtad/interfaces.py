@@ -58,7 +58,10 @@ class IDirectory(Interface):
         """
 
     async def keys(domain: str) -> tuple[SigningKey, ...]:
-        """Return the active keys of a verified domain by selector, as fresh as `entry`; none for any other."""
+        """Return the active keys of a verified domain by selector, as fresh as `entry`; none for any other.
+
+        Raises Unavailable also where one of them is sealed with a master key that is not there.
+        """
 
 
 class IQueue(Interface):
@@ -67,6 +70,7 @@ class IQueue(Interface):
     async def accept(acceptance: Acceptance, owner: int) -> None:
         """Write content, messages, rows (owned by `owner`, delivering, claim 1) and events in one synchronous commit.
 
+        Rows of recipients that are quarantined are nobody's, and kept since the message was received.
         Once it returned, nothing short of the loss of the disk loses the message. It may be repeated. Raises
         LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, and
         Unavailable after 30 s without an answer; content in the spool waits its turn for up to 5 minutes, and has a
@@ -133,10 +137,22 @@ class IQueueCare(Interface):
         What is being delivered goes on; the message goes with its last row.
         """
 
+    async def free_quarantined(message: int, now: float, by: str) -> int:
+        """Let a message's quarantined rows be due now, and tell who did it; return how many there were.
+
+        They are given up later by as long as they were kept.
+        """
+
+    async def expire_quarantined(before: float, now: float, by: str) -> int:
+        """Remove rows that are quarantined since before that time, and tell what did it; return how many there were.
+
+        Messages go with their last row.
+        """
+
     async def seize(message: int, owner: int) -> Job | None:
         """Take all rows of a message that nobody has, as one job whatever their lanes; None when there are none.
 
-        Their claim is raised by one. What is being delivered goes on. Raises LeaseLost.
+        Their claim is raised by one. What is being delivered goes on, what is quarantined is kept. Raises LeaseLost.
         """
 
 

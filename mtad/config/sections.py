@@ -209,7 +209,7 @@ class Dns(Section, frozen=True):
 
 
 class Queue(Section, frozen=True):
-    """How many deliveries run at once, and when a failed one is tried again."""
+    """How many deliveries run at once, when a failed one is tried again, and how long the quarantine keeps mail."""
 
     workers: Count = 4
     connections_per_worker: Count = 25
@@ -235,9 +235,11 @@ class Maildir(Section, frozen=True, tag_field="kind", tag="maildir"):
 class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
     """Hand over to a mail store by LMTP (RFC 2033)."""
 
+    quarantine_keep: Seconds = Seconds(30 * _DAY)
     addr: DialAddress
 
 
+        _at_least(self, _HOUR, "quarantine_keep")
 class Smtp(Section, frozen=True, tag_field="kind", tag="smtp"):
     """Hand over to a mail store by SMTP."""
 

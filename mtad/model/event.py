@@ -21,6 +21,8 @@ class Event:
 RECEIVED = "received"
 ROUTED = "routed"
 SIGNED = "signed"
+VERIFIED = "verified"
+QUARANTINED = "quarantined"
 ATTEMPTED = "attempted"
 DELIVERED = "delivered"
 DEFERRED = "deferred"
@@ -29,14 +31,15 @@ HELD = "held"
 TAKEN_OVER = "taken-over"
 REPORTING = "reporting"
 RETRIED = "retried"
+RELEASED = "released"
 REMOVED = "removed"
 ABANDONED = "abandoned"
 
 NAMED_RECIPIENTS = 20
 
 KINDS = (
-    RECEIVED, ROUTED, SIGNED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER,
-    REPORTING, RETRIED, REMOVED, ABANDONED,
+    RECEIVED, ROUTED, SIGNED, VERIFIED, QUARANTINED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER,
+    REPORTING, RETRIED, RELEASED, REMOVED, ABANDONED,
 )  # fmt: skip
 
 

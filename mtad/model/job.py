@@ -31,7 +31,8 @@ class Message:
     """One `messages` row: an envelope of one organisation over a content.
 
     Times are epoch seconds. `keys` are the strings a search may find it by (addresses, Message-ID, peer); only
-    their hashes are stored. `copies` counts the messages that were accepted with the same content.
+    their hashes are stored. `copies` counts the messages that were accepted with the same content. `quarantined` are
+    the n of recipients that get it only once somebody released it.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Message:
     keys: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     parameters: Parameters = PLAIN
+    quarantined: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ _METRICS = (
     Metric("queue_released_rows_total", Kind.COUNTER, "Rows given back unattempted."),
     Metric("queue_reconciled_rows_total", Kind.COUNTER, "Rows the database held for this process, which lacked them."),
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
+    Metric("queue_quarantine_expired_total", Kind.COUNTER, "Recipients removed that were quarantined for too long."),
     Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; the same from every process.",
            {"status": STATUSES | {OTHER}}),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
@@ -191,6 +192,7 @@ EVENTS: Mapping[str, Entry] = {
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
     "queue.reconciled": _entry(Level.WARN, "count", Update("queue_reconciled_rows_total", "count")),
     "queue.swept": _entry(Level.WARN, "count", Update("queue_swept_messages_total", "count")),
+    "queue.quarantine_expired": _entry(Level.INFO, "count", Update("queue_quarantine_expired_total", "count")),
     "queue.sizes": _entry(
         None, "queued delivering held quarantined",
         *(Update("smtp_queue_size", status, {"status": f"={status}"}, absolute=True) for status in sorted(STATUSES)),

@@ -1,4 +1,7 @@
-"""Housekeeping: removes what crashes left behind, keeps the timeline's partitions, tells how long the queue is."""
+"""Housekeeping: removes what crashes left behind and what nobody released, keeps the timeline's partitions.
+
+It also tells how long the queue is.
+"""
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -13,10 +16,16 @@ SWEEP_SECONDS = 600.0
 SWEEP_AGE_SECONDS = 3600.0
 TIMELINE_SECONDS = 3600.0
 SIZES_SECONDS = 30.0
+QUARANTINE_SECONDS = 600.0
+BY_AGE = "queue.quarantine_keep"
+"""What the story of a message names when it was quarantined for too long."""
 
 
 class Housekeeping(Service):
-    """Every process does it; each round is harmless beside another's. `keep_seconds` is the timeline's age."""
+    """Every process does it; each round is harmless beside another's.
+
+    `keep_seconds` is how long the timeline is kept, `quarantine_keep_seconds` what is quarantined.
+    """
 
     name = "housekeeping"
 
@@ -29,12 +38,14 @@ class Housekeeping(Service):
         wall: IWallClock,
         journal: IJournal,
         keep_seconds: float,
+        quarantine_keep_seconds: float,
     ) -> None:
         self._care = care
         self._timeline = timeline
         self._wall = wall
         self._journal = journal
         self._keep_seconds = keep_seconds
+        self._quarantine_keep_seconds = quarantine_keep_seconds
         self._tasks = Tasks(clock, journal)
 
     async def prepare(self) -> None:
@@ -50,6 +61,7 @@ class Housekeeping(Service):
         self._tasks.every(TIMELINE_SECONDS, self._keep_timeline, "timeline")
         self._tasks.every(SIZES_SECONDS, self._tell_sizes, "queue sizes")
         self._tasks.every(SWEEP_SECONDS, self._sweep, "sweep")
+        self._tasks.every(QUARANTINE_SECONDS, self._end_quarantine, "quarantine")
 
     def stopService(self) -> Deferred[None]:
         """Wait for the round under way."""
@@ -62,6 +74,12 @@ class Housekeeping(Service):
         removed = await self._care.sweep(self._wall.now() - SWEEP_AGE_SECONDS)
         if removed:
             self._journal.record("queue.swept", count=removed)
+
+    async def _end_quarantine(self) -> None:
+        now = self._wall.now()
+        removed = await self._care.expire_quarantined(now - self._quarantine_keep_seconds, now, BY_AGE)
+        if removed:
+            self._journal.record("queue.quarantine_expired", count=removed)
 
     async def _tell_sizes(self) -> None:
         sizes = await self._care.sizes()

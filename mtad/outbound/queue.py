@@ -100,9 +100,11 @@ class QueueService(Service):
 
 
 def jobs(message: Message, content: Content) -> list[Job]:
-    """Return a message just accepted as the jobs it makes, one a destination."""
+    """Return a message just accepted as the jobs it makes, one a destination; what is quarantined makes none."""
     lanes: dict[str, list[Recipient]] = {}
     for recipient in message.recipients:
+        if recipient.n in message.quarantined:
+            continue
         lanes.setdefault(recipient.destination, []).append(recipient)
     return [
         Job(

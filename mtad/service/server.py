@@ -46,6 +46,7 @@ class Server(MultiService):
             wall=ports.wall,
             journal=ports.journal,
             keep_seconds=settings.timeline.keep,
+            quarantine_keep_seconds=settings.queue.quarantine_keep,
         )
         for service in (
             self._out.membership,

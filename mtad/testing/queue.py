@@ -245,6 +245,14 @@ class MemoryQueue:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.remove(message, now, by))
 
+    async def free_quarantined(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await self._database.read(lambda: self._store.free_quarantined(message, now, by))
+
+    async def expire_quarantined(self, before: float, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await self._database.read(lambda: self._store.expire_quarantined(before, now, by))
+
     async def seize(self, message: int, owner: int) -> Job | None:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.seize(message, owner))

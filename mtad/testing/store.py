@@ -17,6 +17,7 @@ from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import (
     ABANDONED,
+    RELEASED,
     REMOVED,
     RETRIED,
     Event,
@@ -123,14 +124,16 @@ class MemoryStore:
                 self.contents.setdefault(acceptance.content_id, b"".join(blocks(acceptance.content)))
 
     def _insert(self, message: Message, owner: int | None) -> None:
-        """Add a message, its rows delivering for `owner`, or queued when there is none."""
+        """Add a message, its rows delivering for `owner`, or queued when there is none; or quarantined."""
         status, claim = (Status.QUEUED, 0) if owner is None else (Status.DELIVERING, 1)
-        self.messages[message.id] = replace(message, events=(), keys=())
+        self.messages[message.id] = replace(message, events=(), keys=(), quarantined=frozenset())
         for recipient in message.recipients:
-            self.rows[message.id, recipient.n] = QueueRow(
+            row = self.rows[message.id, recipient.n] = QueueRow(
                 message.id, message.organisation, recipient, status, claim,
                 message.received_at, message.expires_at, owner,
             )  # fmt: skip
+            if recipient.n in message.quarantined:
+                row.status, row.owner = Status.QUARANTINED, None
         self._tell(message.id, message.organisation, message.received_at, message.events)
         self.keys.extend(
             (message.received_at, message.organisation, key_number(key), message.id) for key in message.keys
@@ -285,12 +288,28 @@ class MemoryStore:
 
     def remove(self, message: int, now: float, by: str) -> int:
         """Remove a message's rows that nobody delivers; return how many."""
-        rows = [row for row in self._rows_of(message) if row.owner is None]
+        return self._remove([row for row in self._rows_of(message) if row.owner is None], message, now, by)
+
+    def _remove(self, rows: Sequence[QueueRow], message: int, now: float, by: str) -> int:
         removed = self._tell_care(REMOVED, message, now, by, rows)
         for row in rows:
             del self.rows[message, row.recipient.n]
         self._clean(message)
         return removed
+
+    def free_quarantined(self, message: int, now: float, by: str) -> int:
+        """Let quarantined rows be due; return how many."""
+        rows = [row for row in self._rows_of(message) if row.status is Status.QUARANTINED]
+        for row in rows:
+            row.claim, row.expires_at = row.claim + 1, row.expires_at + (now - row.due)
+            row.free(now)
+        return self._tell_care(RELEASED, message, now, by, rows)
+
+    def expire_quarantined(self, before: float, now: float, by: str) -> int:
+        """Remove rows that are quarantined since before that time; return how many."""
+        expired = [row for row in self.rows.values() if row.status is Status.QUARANTINED and row.due < before]
+        messages = sorted({row.message for row in expired})
+        return sum(self._remove([row for row in expired if row.message == each], each, now, by) for each in messages)
 
     def _tell_care(self, kind: str, message: int, now: float, by: str, rows: Sequence[QueueRow]) -> int:
         if rows:
@@ -301,7 +320,7 @@ class MemoryStore:
     def seize(self, message: int, owner: int) -> Job | None:
         """Take all rows of a message that nobody has for `owner`; LeaseLost."""
         self._require(owner)
-        rows = [row for row in self._rows_of(message) if row.owner is None]
+        rows = [row for row in self._rows_of(message) if row.owner is None and row.status is not Status.QUARANTINED]
         for row in rows:
             row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
         return self._job(message, rows[0].lane, rows) if rows else None

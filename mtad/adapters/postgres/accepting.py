@@ -238,6 +238,7 @@ def _rows(message: Message) -> list[tuple[object, ...]]:
             recipient.notify,
             recipient.orcpt,
             recipient.expanded,
+            recipient.n in message.quarantined,
         )
         for recipient in message.recipients
     ]

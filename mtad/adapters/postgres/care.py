@@ -10,11 +10,12 @@ from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.postgres.statements import CLEAN, LOCK_MESSAGES
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
-from mtad.model.event import REMOVED, RETRIED, care_event
+from mtad.model.event import RELEASED, REMOVED, RETRIED, care_event
 from mtad.model.identity import first_id
 from mtad.model.job import RowState, Status, Waiting
 
 _SLICE = 10_000
+_EXPIRED_AT_ONCE = 200
 
 _WAITING = """
 with found as (select m.* from messages m where {which})
@@ -78,6 +79,24 @@ update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over
 where message = %s and status in ('queued', 'held') and hold is null
 returning organisation, recipient
 """
+# A raised claim is somebody's: what gives up an acceptance leaves such a row alone.
+_FREE_QUARANTINED = """
+update message_queue q
+set status = 'queued', claim = q.claim + 1, due = at.now, expires_at = q.expires_at + (at.now - q.due)
+from (select to_timestamp(%s) as now) as at
+where message = %s and status = 'quarantined'
+returning organisation, recipient
+"""
+# A quarantined row is due since it is kept.
+_EXPIRED = """
+select distinct message from (
+    select message from message_queue where status = 'quarantined' and due < to_timestamp(%s) order by due limit %s
+) as kept
+"""
+_REMOVE_EXPIRED = """
+delete from message_queue where message = any(%s) and status = 'quarantined' and due < to_timestamp(%s)
+returning message, organisation, recipient
+"""
 # What has an owner is being delivered at this moment.
 _REMOVE = "delete from message_queue where message = %s and owner is null returning organisation, recipient"
 # The same locks and the same cleaning as a settlement's (`statements`), in the dialect of the pool.
@@ -102,6 +121,35 @@ async def remove(pool: Pool, message: int, now: float, by: str) -> int:
         removed = await _tell(cursor, REMOVED, message, now, by, await cursor.query(_REMOVE, (message,)))
         await cursor.execute(_CLEAN, ([message],))
         return removed
+
+    return await pool.interact(work)
+
+
+async def free_quarantined(pool: Pool, message: int, now: float, by: str) -> int:
+    """Let a message's quarantined rows be due now, and be given up later by as long as they were kept."""
+
+    async def work(cursor: Cursor) -> int:
+        return await _tell(cursor, RELEASED, message, now, by, await cursor.query(_FREE_QUARANTINED, (now, message)))
+
+    return await pool.interact(work)
+
+
+async def expire_quarantined(pool: Pool, before: float, now: float, by: str) -> int:
+    """Remove rows that are quarantined since before that time, a slice a transaction."""
+    total = 0
+    while expired := [message for (message,) in await pool.query(_EXPIRED, (before, _EXPIRED_AT_ONCE))]:
+        total += await _expire(pool, expired, before, now, by)
+    return total
+
+
+async def _expire(pool: Pool, messages: list[int], before: float, now: float, by: str) -> int:
+    async def work(cursor: Cursor) -> int:
+        await cursor.query(_LOCK, (messages, messages))
+        removed = sorted(await cursor.query(_REMOVE_EXPIRED, (messages, before)))
+        for message, rows in groupby(removed, key=lambda row: row[0]):
+            await _tell(cursor, REMOVED, message, now, by, [row[1:] for row in rows])
+        await cursor.execute(_CLEAN, (messages,))
+        return len(removed)
 
     return await pool.interact(work)
 

@@ -198,6 +198,14 @@ class PostgresQueue:
         """See IQueueCare."""
         return await care.remove(self._pool, message, now, by)
 
+    async def free_quarantined(self, message: int, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await care.free_quarantined(self._pool, message, now, by)
+
+    async def expire_quarantined(self, before: float, now: float, by: str) -> int:
+        """See IQueueCare."""
+        return await care.expire_quarantined(self._pool, before, now, by)
+
     async def seize(self, message: int, owner: int) -> Job | None:
         """See IQueueCare."""
         lanes = _jobs(_taken(await self._ask(SEIZE, scalar(INT8, owner), scalar(INT8, message)), owner))

@@ -45,7 +45,7 @@ MESSAGES = Records(
 )  # fmt: skip
 ROWS = Records(
     message=INT8, n=INT2, destination=bounded(TEXT, DESTINATION_OCTETS), recipient=TEXT, original=TEXT,
-    expires_at=TIMESTAMP, notify=TEXT, orcpt=TEXT, expanded=BOOL,
+    expires_at=TIMESTAMP, notify=TEXT, orcpt=TEXT, expanded=BOOL, quarantined=BOOL,
 )  # fmt: skip
 EVENTS = Records(message=INT8, kinds=TEXT, events=BYTEA)
 KEYS = Records(message=INT8, key=INT8)
@@ -86,7 +86,12 @@ _INSERTING = """
 ACCEPT = _statement(
     "accept",
     "with {me}, {shared} select exists (select from me)",
-    shared=_INSERTING.format(condition="exists (select from me)", status="'delivering'", claim="1", owner="$1"),
+    shared=_INSERTING.format(
+        condition="exists (select from me)",
+        status="case when r.quarantined then 'quarantined' else 'delivering' end",
+        claim="1",
+        owner="case when r.quarantined then null else $1 end",
+    ),
     m=MESSAGES,
     r=ROWS,
     e=EVENTS,
@@ -308,14 +313,15 @@ CLAIM = _statement(
     lane=LANES,
 )
 
-# $1 owner, $2 message. What has an owner is being delivered at this moment.
+# $1 owner, $2 message. What has an owner is being delivered at this moment; a report of what is quarantined might go to
+# anybody.
 SEIZE = _statement(
     "seize",
     """
     with {me},
     taken as (
         update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
-        where q.message = $2::int8 and q.owner is null and exists (select from me)
+        where q.message = $2::int8 and q.owner is null and q.status <> 'quarantined' and exists (select from me)
         returning q.*
     )
     {shared}
