@@ -175,6 +175,30 @@ class ProxyTest(ConnectionsCase):
         self.assertIn("5 s", str(self.server.wait_for("smtp.rejected")["detail"]))
 
 
+class XClientTest(ConnectionsCase):
+    sections = MappingProxyType({"server": {"xclient_networks": [PROXY]}})
+
+    def test_a_proxy_says_whom_it_speaks_for(self) -> None:
+        told = (
+            "--xclient-addr",
+            "203.0.113.9",
+            "--xclient-name",
+            "pc.client.example",
+            "--xclient-helo",
+            "pc.client.example",
+        )
+        mail = self.sent(self.server.smtp_port, *told, source=PROXY)
+        self.assertIn("from pc.client.example ([203.0.113.9]) by mx.test with ESMTP id", mail)
+        login = ("--tls-on-connect", "--xclient-login", "alice@acme.example")
+        mail = self.sent(self.server.submissions_port, *told, *login, source=PROXY)
+        self.assertIn("from pc.client.example ([203.0.113.9]) by mx.test with ESMTPSA", mail)
+
+    def test_nobody_else_may(self) -> None:
+        done = self.swaks(self.server.smtp_port, "--xclient-addr", "203.0.113.9")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("Host did not advertise XCLIENT", done.stdout + done.stderr)
+
+
 class TurnedAwayTest(ConnectionsCase):
     sections = MappingProxyType({"server": {"greet_pause": "500ms", "max_connections_per_ip": 2}})
 
