@@ -6,6 +6,7 @@ its own, and answers with verdicts rather than exceptions: outcomes are values.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.mail.smtp import IMessageDelivery
@@ -100,11 +101,21 @@ class InboundSession:
     def _route(self, forward_path: Address) -> Deferred[Route]:
         return self._means.routing.route(forward_path)
 
-    def receivedHeader(self, helo: Peer, origin: str, recipients: list[Address]) -> bytes:
-        """Return the Received field for the message printed as `origin` (RFC 5321 §4.4)."""
+    def receivedHeader(self, helo: Peer, origin: str, recipients: list[Address], international: bool = False) -> bytes:
+        """Return the Received field for the message printed as `origin` (RFC 5321 §4.4).
+
+        `international` tells that MAIL said SMTPUTF8.
+        """
         only = recipients[0] if len(recipients) == 1 else None
         now = self._means.clock.now()
-        return received(peer=helo, hostname=self._means.hostname, printed_id=origin, for_=only, now=now)
+        return received(
+            peer=helo,
+            hostname=self._means.hostname,
+            printed_id=origin,
+            for_=only,
+            now=now,
+            international=international,
+        )
 
     def reset(self) -> None:
         """Forget the transaction in progress (RSET, EHLO)."""
@@ -125,8 +136,9 @@ class InboundSession:
         assert self._peer is not None
         routes = tuple(self._routes)
         transaction = Transaction(self._peer, self._envelope, routes, content, self._submitter, longest_line)
+        stamp = partial(self.receivedHeader, international=self._envelope.parameters.smtputf8)
         self.reset()
-        return Deferred.fromCoroutine(self._means.reception.receive(transaction, self.receivedHeader))
+        return Deferred.fromCoroutine(self._means.reception.receive(transaction, stamp))
 
     def _rejected(self, stage: str, reason: str, reply: Reply, **facts: str) -> None:
         assert self._envelope is not None

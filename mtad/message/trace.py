@@ -15,11 +15,13 @@ _NAME_CHARACTERS = 255
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 
 
-def received(*, peer: Peer, hostname: str, printed_id: str, for_: Address | None, now: float) -> bytes:
+def received(
+    *, peer: Peer, hostname: str, printed_id: str, for_: Address | None, now: float, international: bool = False
+) -> bytes:
     """Return the Received field of a message taken from `peer` at `now` (epoch seconds).
 
     `for_` is the forward-path of a message with a single recipient, else None: recipients are not told of each other
-    (RFC 5321 §7.2).
+    (RFC 5321 §7.2). `international` tells that MAIL said SMTPUTF8.
     """
     literal = _literal(peer.host)
     name = _safe(peer.helo) if peer.helo else literal
@@ -27,7 +29,7 @@ def received(*, peer: Peer, hostname: str, printed_id: str, for_: Address | None
     recipient = f"\r\n\tfor {path(for_)}" if for_ else ""
     field = (
         f"Received: from {name} ({literal})\r\n"
-        f"\tby {hostname} with {_protocol(peer)}{secured} id {printed_id}{recipient};\r\n"
+        f"\tby {hostname} with {_protocol(peer, international)}{secured} id {printed_id}{recipient};\r\n"
         f"\t{format_datetime(datetime.fromtimestamp(now, UTC))}\r\n"
     )
     return field.encode("utf-8")
@@ -43,11 +45,12 @@ def delivered_to(address: Address) -> bytes:
     return f"Delivered-To: {address}\r\n".encode()
 
 
-def _protocol(peer: Peer) -> str:
-    """Return the protocol word; without EHLO nothing was extended (RFC 3848)."""
+def _protocol(peer: Peer, international: bool) -> str:
+    """Return the protocol word; without EHLO nothing was extended (RFC 3848, RFC 6531 §3.7.3)."""
     if not peer.esmtp:
         return "SMTP"
-    return f"ESMTP{'S' if peer.tls else ''}{'A' if peer.authenticated else ''}"
+    word = "UTF8SMTP" if international else "ESMTP"
+    return f"{word}{'S' if peer.tls else ''}{'A' if peer.authenticated else ''}"
 
 
 def _literal(host: str) -> str:

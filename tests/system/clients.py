@@ -23,6 +23,8 @@ HOST = "127.0.0.1"
 STRANGER, ALICE, BOB = "ann@outside.example", "alice@acme.example", "bob@acme.example"
 PASSWORD = "alice's"
 CROWDED = "crowded@acme.example"
+# An address that takes SMTPUTF8, as its owner writes it and as its Maildir is named.
+JÜRGEN, JÜRGENS_MAILDIR = "jürgen@bücher.example", "j%C3%BCrgen@xn--bcher-kva.example"
 # Lines that a client has to double a dot of, and that are not ASCII.
 TEXT = "Grüße aus der Ferne\n.\n..dots\n"
 
@@ -30,7 +32,11 @@ TEXT = "Grüße aus der Ferne\n.\n..dots\n"
 def tenants() -> object:
     mailboxes: list[dict[str, str]] = [{"local_part": "alice", "password": PASSWORD}]
     mailboxes += [{"local_part": address.partition("@")[0]} for address in (BOB, CROWDED)]
-    domains = [{"name": "acme.example", "verified": True, "mailboxes": mailboxes}]
+    readers = [{"local_part": "jürgen", "password": PASSWORD}]
+    domains = [
+        {"name": "acme.example", "verified": True, "mailboxes": mailboxes},
+        {"name": "bücher.example", "verified": True, "mailboxes": readers},
+    ]
     return {"organisations": [{"name": "acme", "domains": domains}]}
 
 
@@ -44,9 +50,9 @@ def running() -> RunningServer:
     return server.start()
 
 
-def letter(subject: str, sender: str = STRANGER, text: str = TEXT) -> EmailMessage:
+def letter(subject: str, sender: str = STRANGER, text: str = TEXT, to: str = BOB) -> EmailMessage:
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, BOB, subject
+    message["From"], message["To"], message["Subject"] = sender, to, subject
     message.set_content(text, cte="8bit")
     return message
 

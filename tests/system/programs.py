@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import FailTest, SkipTest
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "curl": ("usr/bin/curl",),
@@ -85,17 +85,22 @@ def needed(name: str) -> Path:
 
 
 def run(name: str, *words: str | Path, given: str = "") -> "subprocess.CompletedProcess[str]":
-    """Return how a program ended and what it printed, when it was given that to read."""
-    return subprocess.run(
+    """Return how a program ended and what it printed, when it was given that to read; one that does not end fails."""
+    with subprocess.Popen(
         [needed(name), *words],
-        input=given,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=environment(),
-        capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    ) as process:
+        try:
+            printed = process.communicate(given, PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise FailTest(f"{name} does not end, and printed {process.communicate()}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, *printed)
 
 
 def environment() -> dict[str, str]:

@@ -16,8 +16,15 @@ ALICE = Address("alice", "acme.example")
 NOW = 1_763_817_265.9
 
 
-def stamp(peer: Peer, for_: Address | None = ALICE) -> bytes:
-    return received(peer=peer, hostname="mx.example", printed_id="0GK1M2N3P4Q5R", for_=for_, now=NOW)
+def stamp(peer: Peer, for_: Address | None = ALICE, international: bool = False) -> bytes:
+    return received(
+        peer=peer,
+        hostname="mx.example",
+        printed_id="0GK1M2N3P4Q5R",
+        for_=for_,
+        now=NOW,
+        international=international,
+    )
 
 
 class ReceivedTest(SynchronousTestCase):
@@ -40,6 +47,15 @@ class ReceivedTest(SynchronousTestCase):
             (Peer("192.0.2.1", 1, "c", tls="TLSv1.2"), b" with SMTP (TLSv1.2) id "),
         ):
             self.assertIn(word, stamp(peer))
+
+    def test_protocol_words_of_smtputf8(self) -> None:
+        for peer, word in (
+            (Peer("192.0.2.1", 1, "c", esmtp=True), b" with UTF8SMTP id "),
+            (Peer("192.0.2.1", 1, "c", esmtp=True, tls="TLSv1.2"), b" with UTF8SMTPS (TLSv1.2) id "),
+            (Peer("192.0.2.1", 1, "c", esmtp=True, authenticated=True), b" with UTF8SMTPA id "),
+            (Peer("192.0.2.1", 1, "c", esmtp=True, tls="TLSv1.2", authenticated=True), b" with UTF8SMTPSA (TLSv1.2)"),
+        ):
+            self.assertIn(word, stamp(peer, international=True))
 
     def test_addresses(self) -> None:
         for host, literal in (
