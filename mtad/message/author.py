@@ -10,7 +10,10 @@ import re
 from mtad.message import headers
 
 MAX_OCTETS = 16 * 1024
-"""A From field longer than this has no author."""
+"""A From field longer than this has no author, and several that are longer together have no domains."""
+
+MAX_FIELDS = 100
+"""Nor have more From fields than this."""
 
 _FOLDING = re.compile(rb"\r\n(?=[ \t])")
 # quoted-string = DQUOTE *(qtext / quoted-pair) DQUOTE
@@ -52,15 +55,21 @@ def author(header_block: bytes) -> str | None:
 def author_domains(header_block: bytes) -> tuple[str, ...]:
     """Return the domains of all addresses in all From fields, as written there, each once; none when that is unclear.
 
-    A message with one author has that author's; of any other more may be returned than its readers would see.
+    A message with one author has that author's; of any other more may be returned than its readers would see. Where a
+    From field may be that is not looked at, nothing is clear.
     """
+    if len(header_block) >= headers.MAX_OCTETS:
+        return ()
     single = author(header_block)
     if single is not None:
         return (single.rpartition("@")[2],)
     values = [value for name, value in headers.fields(header_block) if name.lower() == b"from"]
+    unseen = headers.count(header_block, b"From") != len(values)
+    if unseen or len(values) > MAX_FIELDS or sum(map(len, values)) > MAX_OCTETS:
+        return ()
     found: dict[str, None] = {}
     for value in values:
-        text = None if len(value) > MAX_OCTETS else _without_comments(_FOLDING.sub(b"", value))
+        text = _without_comments(_FOLDING.sub(b"", value))
         if text is None:
             return ()
         for piece in _PIECES.finditer(text):

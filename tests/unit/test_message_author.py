@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.author import MAX_OCTETS, author, author_domains
+from mtad.message import headers
+from mtad.message.author import MAX_FIELDS, MAX_OCTETS, author, author_domains
 
 ANN = "ann@acme.example"
 
@@ -91,6 +92,13 @@ class AuthorTest(SynchronousTestCase):
         for value in (b"", b"nobody", b"a@", b"undisclosed:;", b"a@one.example (never ends", b"x" * (MAX_OCTETS + 1)):
             self.assertEqual(domains(value), (), value)
         self.assertEqual(author_domains(b"Subject: x\r\n"), ())
+        self.assertEqual(domains(*[b"a@one.example"] * (MAX_FIELDS + 1)), ())
+        self.assertEqual(domains(*[b"a@one.example (%s)" % (b"x" * (MAX_OCTETS // 2))] * 2), ())
+
+    def test_an_author_that_is_out_of_sight_makes_all_unclear(self) -> None:
+        first, second = b"From: a@one.example\r\n", b"From: b@two.example\r\n"
+        self.assertEqual(author_domains(first + b"X: y\r\n" * headers.MAX_FIELDS + second), ())
+        self.assertEqual(author_domains((first + b"X: y\r\n" * headers.MAX_OCTETS)[: headers.MAX_OCTETS]), ())
 
     def test_hostile_fields_take_no_time(self) -> None:
         before = time.perf_counter()

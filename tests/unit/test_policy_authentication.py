@@ -15,8 +15,8 @@ def spf(result: Result, identity: str = "mailfrom") -> Spf:
     return Spf(result, identity, "sender.example")
 
 
-def dkim(result: Result) -> Dkim:
-    return Dkim(result, "sender.example", "s1")
+def dkim(result: Result, testing: bool = False) -> Dkim:
+    return Dkim(result, "sender.example", "s1", testing=testing)
 
 
 def dmarc(result: Result, policy: DmarcPolicy | None = DmarcPolicy.REJECT) -> Dmarc:
@@ -55,6 +55,15 @@ class JudgeTest(SynchronousTestCase):
         self.assertEqual(self.refusal(both, checks), "451 4.7.0")
         self.assertIsInstance(judge(Authentication(dkim=(dkim(Result.FAIL), dkim(Result.PASS))), checks), Accept)
         self.assertIsInstance(judge(Authentication(), checks), Accept)
+
+    def test_a_key_that_is_being_tested_refuses_nothing(self) -> None:
+        checks = Checks(spf=OFF, dkim=ENFORCE, dmarc=OFF)
+        for result in (Result.FAIL, Result.PERMERROR, Result.POLICY):
+            self.assertIsInstance(judge(Authentication(dkim=(dkim(result, testing=True),)), checks), Accept)
+        both = Authentication(dkim=(dkim(Result.FAIL, testing=True), dkim(Result.FAIL)))
+        self.assertEqual(self.refusal(both, checks), "550 5.7.20")
+        passed = Authentication(dkim=(dkim(Result.PASS, testing=True), dkim(Result.FAIL)))
+        self.assertIsInstance(judge(passed, checks), Accept)
 
     def test_dmarc(self) -> None:
         checks = Checks(spf=OFF, dkim=OFF, dmarc=ENFORCE)
