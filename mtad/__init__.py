@@ -10,8 +10,8 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     routing/       L1  where a recipient leads, and which hosts take its mail
     scheduling/    L1  when to try again, and when to tell that it takes long
     interfaces.py  L2  the ports
-    inbound/       L3  flow in: factory, protocol, dialogue, login, authentication, gate, turns, session, submission,
-                       routing, reception
+    inbound/       L3  flow in: factory, admission, proxied, protocol, dialogue, login, authentication, gate, turns,
+                       session, submission, routing, reception
     outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, duty, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
@@ -24,7 +24,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
 
 The journey of a message:
 
-     1  a connection                         adapters/network -> inbound/protocol
+     1  a connection                         adapters/network -> inbound/factory, proxied, protocol
      2  bytes become commands                smtp/server, grammar, states, sasl, scram
      3  per command: facts                   inbound/session, submission, login over IDirectory, ICounters
      4  per command: verdict, then reply     policy/*
