@@ -14,7 +14,7 @@ from dataclasses import replace
 from mtad.model import replies
 from mtad.model.reply import Reply
 from mtad.smtp import extensions, sasl, states, timeouts, xclient
-from mtad.smtp.chunking import FAR_TOO_LARGE_FACTOR, Chunk, ChunkDecoder, Coming
+from mtad.smtp.chunking import FAR_TOO_LARGE_FACTOR, Chunk
 from mtad.smtp.commands import (
     NEED_DATA,
     PAUSED,
@@ -31,7 +31,7 @@ from mtad.smtp.commands import (
     XClient,
     proven,
 )
-from mtad.smtp.data import DataDecoder
+from mtad.smtp.intake import Intake
 from mtad.smtp.lines import LINE_OCTETS, Arrived
 from mtad.smtp.sasl import Challenge, Login
 from mtad.smtp.states import Command, State
@@ -73,8 +73,7 @@ class Conversation:
         self._state = State.CONNECTED
         self._owed: tuple[Command, Event] | None = None
         self._arrived = Arrived()
-        self._decoder: DataDecoder | ChunkDecoder = DataDecoder(max_message_size)
-        self._coming: Coming | None = None
+        self._intake = Intake(max_message_size)
         self._esmtp = False
         self._tls = False
         self._error_count = 0
@@ -102,7 +101,7 @@ class Conversation:
     @property
     def content_problem(self) -> Reply | None:
         """Why the message that is coming in will be refused, as far as is known; None when none is coming in."""
-        return self._decoder.soundness.problem if self._state in _IN_CONTENT else None
+        return self._intake.soundness.problem if self._state in _IN_CONTENT else None
 
     @property
     def buffered_octets(self) -> int:
@@ -127,10 +126,8 @@ class Conversation:
         """Return the next event, PAUSED while a reply is owed to the last, NEED_DATA when more must arrive."""
         if self._owed is not None:
             return PAUSED
-        if self._state is State.DATA:
+        if self._intake.expecting:
             return self._read_content()
-        if self._coming is not None:
-            return self._read_chunk(self._coming)
         line = self._arrived.line(LINE_OCTETS if self._login is None else sasl.LINE_OCTETS)
         if line is None:
             return NEED_DATA
@@ -235,7 +232,7 @@ class Conversation:
             return self._unfit(replies.UNKNOWN_COMMAND if verb else replies.SYNTAX_ERROR)
         command, parse = known
         refusal = self._refusal(command)
-        # A chunk comes whether it is refused or not: its octets have to be read (RFC 3030 §2).
+        # Of a chunk it has to be read how long it is, refused or not.
         if refusal is not None and command is not Command.BDAT:
             return self._unfit(refusal)
         event = parse(argument.lstrip(b" "), self._setting)
@@ -280,49 +277,28 @@ class Conversation:
         return replies.STARTTLS_FIRST if login.needs_tls and not self._tls else None
 
     def _read_content(self) -> Event | Signal:
-        assert isinstance(self._decoder, DataDecoder)
-        content = self._decoder.feed(self._arrived.take())
-        if content:
-            return Content(content)
-        if not self._decoder.finished:
+        found = self._intake.read(self._arrived)
+        if found is None:
             return NEED_DATA
-        rest, self._decoder.rest = self._decoder.rest, b""
-        self._arrived.add(rest)
-        return self._owe_end()
-
-    def _owe_end(self) -> Event:
-        soundness = self._decoder.soundness
-        return self._owe(Command.END, EndOfData(soundness.problem, soundness.longest_line))
+        if isinstance(found, bytes):
+            return Content(found)
+        if isinstance(found, Reply):
+            return self._owe(*self._unfit(found))
+        if found is Command.CHUNK:
+            return self._owe(found, Answered(replies.CHUNK_TAKEN, error=False))
+        soundness = self._intake.soundness
+        return self._owe(found, EndOfData(soundness.problem, soundness.longest_line))
 
     def _begin_chunk(self, chunk: Chunk) -> Event | Signal:
+        """Take a chunk in, or read past one that is refused: it comes all the same (RFC 3030 §2)."""
         if chunk.octets > FAR_TOO_LARGE_FACTOR * self._max_message_size:
             return self._owe(Command.ASIDE, Answered(replies.FAR_TOO_LARGE, error=True))
-        self._coming = Coming(chunk.octets, chunk.last, states.refusal(self._state, Command.BDAT))
-        if self._coming.refusal is not None:
-            return self._read_chunk(self._coming)
-        if self._state is State.RCPT:
-            self._decoder = ChunkDecoder(self._max_message_size)
+        refusal = states.refusal(self._state, Command.BDAT)
+        self._intake.expect_chunk(chunk, first=self._state is State.RCPT, refusal=refusal)
+        if refusal is not None:
+            return self._read_content()
         self._state = states.after(self._state, Command.BDAT)
         return chunk
-
-    def _read_chunk(self, coming: Coming) -> Event | Signal:
-        octets = self._arrived.take_at_most(coming.octets)
-        coming.octets -= len(octets)
-        if coming.refusal is None and (content := self._chunk_content(octets, coming)):
-            return Content(content)
-        if coming.octets:
-            return NEED_DATA
-        self._coming = None
-        if coming.refusal is not None:
-            return self._owe(*self._unfit(coming.refusal))
-        if coming.last or self._decoder.soundness.problem:
-            return self._owe_end()
-        return self._owe(Command.CHUNK, Answered(replies.CHUNK_TAKEN, error=False))
-
-    def _chunk_content(self, octets: bytes, coming: Coming) -> bytes:
-        assert isinstance(self._decoder, ChunkDecoder)
-        content = self._decoder.feed(octets)
-        return content + self._decoder.end() if coming.last and not coming.octets else content
 
     def _move(self, command: Command, event: Event, reply: Reply) -> None:
         if command is Command.PROOF and isinstance(event, LoginStep):
@@ -338,7 +314,7 @@ class Conversation:
         elif isinstance(event, XClient):
             self._begin_anew(event)
         elif self._state is State.DATA:
-            self._decoder = DataDecoder(self._max_message_size)
+            self._intake.expect_data()
         self._drop_if_deaf()
 
     def _attributes(self) -> tuple[str, ...]:
