@@ -104,6 +104,7 @@ class SmtpProtocol(ESMTP):
         self._turn_to_come: IDelayedCall | None = None
         self._waiting = False
         self._closing = False
+        self._shaking_hands = False
         self._old = False
         self._farewell: Reply | None = None
         self._unread = False
@@ -179,6 +180,7 @@ class SmtpProtocol(ESMTP):
 
     def handshakeCompleted(self) -> None:
         """Greet where TLS comes first (IHandshakeListener)."""
+        self._shaking_hands = False
         if self.terms.implicit_tls and not self._closing:
             self._open()
 
@@ -236,6 +238,10 @@ class SmtpProtocol(ESMTP):
         self._flush()
         self.setTimeout(None)
         self.transport.unregisterProducer()
+        if self._shaking_hands:
+            # Nothing can be said before the handshake, and who knows whether it ends.
+            self.transport.abortConnection()
+            return
         self.transport.loseConnection()
         # A peer that neither reads nor closes must not keep the socket.
         self._abort = self.terms.clock.callLater(CLOSE_SECONDS, self.transport.abortConnection)
@@ -344,6 +350,7 @@ class SmtpProtocol(ESMTP):
         self._flush()
         self._conversation.tls_started()
         self._dialogue.begin_anew()
+        self._shaking_hands = True
         self.transport.startTLS(self._context)
 
     def _tls_name(self) -> str:
