@@ -218,9 +218,11 @@ class Queue(Section, frozen=True):
     max_retry_delay: Seconds = Seconds(4 * _HOUR)
     lifetime: Seconds = Seconds(5 * _DAY)
     delay_notice: Seconds = Seconds(4 * _HOUR)
+    quarantine_keep: Seconds = Seconds(30 * _DAY)
 
     def __post_init__(self) -> None:
         _at_least(self, 1.0, "retry_delay", "lifetime")
+        _at_least(self, _HOUR, "quarantine_keep")
         if self.max_retry_delay < self.retry_delay:
             delay, least = duration_text(self.max_retry_delay), duration_text(self.retry_delay)
             raise Wrong("max_retry_delay", f"expected at least retry_delay, {least}, got {delay}")
@@ -235,11 +237,9 @@ class Maildir(Section, frozen=True, tag_field="kind", tag="maildir"):
 class Lmtp(Section, frozen=True, tag_field="kind", tag="lmtp"):
     """Hand over to a mail store by LMTP (RFC 2033)."""
 
-    quarantine_keep: Seconds = Seconds(30 * _DAY)
     addr: DialAddress
 
 
-        _at_least(self, _HOUR, "quarantine_keep")
 class Smtp(Section, frozen=True, tag_field="kind", tag="smtp"):
     """Hand over to a mail store by SMTP."""
 
