@@ -76,14 +76,15 @@ def install(apt: Apt, packages: Iterable[str]) -> None:
         unpack(apt, unpacking)
 
 
-def with_fresh_lists() -> Apt:
-    """Return an apt that knows what the registry has now; anybody but root has lists of their own."""
-    place = unpacked() / "var"
-    for directory in () if os.geteuid() == 0 else ("lists/partial", "cache/archives/partial"):
-        (place / directory).mkdir(parents=True, exist_ok=True)
-    private = (f"Dir::State::Lists={place}/lists", f"Dir::Cache={place}/cache", "Debug::NoLocking=1")
-    # As root, apt would fetch as a user who may not write where we want it.
-    options = ("APT::Sandbox::User=root",) if os.geteuid() == 0 else private
+def with_fresh_lists(scratch: Path) -> Apt:
+    """Return an apt that knows what the registry has now; anybody but root has lists of their own, in `scratch`."""
+    if os.geteuid() == 0:
+        # apt would fetch as a user who may not write where we want it.
+        options = ["APT::Sandbox::User=root"]
+    else:
+        for directory in ("lists/partial", "cache/archives/partial"):
+            (scratch / directory).mkdir(parents=True)
+        options = [f"Dir::State::Lists={scratch}/lists", f"Dir::Cache={scratch}/cache", "Debug::NoLocking=1"]
     apt = Apt([f"--option={option}" for option in options])
     apt.run("update")
     return apt
@@ -100,7 +101,8 @@ def main() -> None:
         try:
             install(Apt(), missing)
         except NotInstalled:
-            install(with_fresh_lists(), missing)
+            with tempfile.TemporaryDirectory(prefix="mtad-lists-") as scratch:
+                install(with_fresh_lists(Path(scratch)), missing)
     except (NotInstalled, OSError) as trouble:
         sys.exit(f"{told}cannot be installed: {trouble}")
     still = [package for package in missing if not there(package)]
