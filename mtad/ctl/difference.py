@@ -7,7 +7,7 @@ changes nothing the second time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mtad.adapters.postgres.tenants import Present, delivery_text
 from mtad.ctl.keys import Pairs
@@ -95,6 +95,8 @@ def _domain(domain: Domain, held: HeldDomain, passwords: Passwords, pairs: Pairs
         ),
         _keys(domain, held, pairs),
         domain.policy.level,
+        domain.policy.checks,
+        domain.policy.check_from,
     )
 
 
@@ -199,6 +201,8 @@ def _facts(item: Item) -> dict[str, str]:
             return {
                 "local_part": item.local_part,
                 _PASSWORD: item.password_hash or "",
+                **{name: "" if wish is None else wish.value for name, wish in asdict(item.checks).items()},
+                "check_from": "yes" if item.check_from else "no",
                 _SCRAM: item.scram or "",
                 "enabled": enabled,
                 "send_as": " ".join(item.send_as),

@@ -9,7 +9,7 @@
             verified: true                     # the operator vouches for the ownership
             catch_all: alice@acme.example
             delivery: {kind: maildir, path: /srv/mail}
-            policy: {outbound_tls: encrypt}
+            policy: {outbound_tls: encrypt, spf: enforce, dkim: monitor, dmarc: enforce, check_from: true}
             dkim: [{selector: s1, algorithm: rsa2048}]
             mailboxes: [{local_part: alice, password: "secret", send_as: ["acme.example", "*@shop.example"]}]
             aliases: [{local_part: sales, targets: ["alice@acme.example"]}]
@@ -23,6 +23,7 @@ from typing import Literal, Self
 
 from mtad.config import DialAddress, Name, Secret, Section, Wrong
 from mtad.model.address import Address, folded, from_plain
+from mtad.model.authentication import OwnChecks, Strictness
 from mtad.model.dkim import parse_selector
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
@@ -190,14 +191,27 @@ class Key(Section, frozen=True):
 
 
 class Policy(Section, frozen=True):
-    """What holds for a domain's mail; without `outbound_tls` what is sent as it goes as its destination has it."""
+    """What holds for a domain's mail.
+
+    Without `outbound_tls` what is sent as it goes as its destination has it; what it receives is checked as strictly as
+    the server does where `spf`, `dkim` or `dmarc` is not said.
+    """
 
     outbound_tls: Literal["encrypt", "verify"] | None = None
+    spf: Strictness | None = None
+    dkim: Strictness | None = None
+    dmarc: Strictness | None = None
+    check_from: bool = True
 
     @property
     def level(self) -> TlsLevel | None:
         """What mail sent as the domain must have."""
         return None if self.outbound_tls is None else TlsLevel(self.outbound_tls)
+
+    @property
+    def checks(self) -> OwnChecks:
+        """How strictly what it receives is checked."""
+        return OwnChecks(self.spf, self.dkim, self.dmarc)
 
 
 class Domain(Section, frozen=True):

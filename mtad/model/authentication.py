@@ -40,6 +40,23 @@ class Checks:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnChecks:
+    """What a domain says itself of how strictly its mail is checked; None where it leaves that to the server."""
+
+    spf: Strictness | None = None
+    dkim: Strictness | None = None
+    dmarc: Strictness | None = None
+
+    def over(self, default: Checks) -> Checks:
+        """Return what holds for the domain on a server of those defaults."""
+        return Checks(self.spf or default.spf, self.dkim or default.dkim, self.dmarc or default.dmarc)
+
+
+AS_THE_SERVER = OwnChecks()
+"""It says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Spf:
     """SPF of one identity (RFC 7208 §2.6): `identity` is mailfrom or helo, `domain` what was checked, an A-label.
 

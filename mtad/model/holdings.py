@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mtad.model.address import Address
+from mtad.model.authentication import AS_THE_SERVER, OwnChecks
+from mtad.model.dkim import KeyState
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LocalDelivery
 
@@ -59,12 +61,15 @@ class HeldKey:
 class HeldDomain:
     """A domain, its name as A-label, with its addresses and, by selector, its keys.
 
-    `delivery` None means the server's default, `outbound_tls` is as in `mtad.model.tenant.Domain`.
+    `delivery` None means the server's default; `outbound_tls`, `checks` and `check_from` are as in
+    `mtad.model.tenant.Domain`.
     """
 
     name: str
     verified: bool = False
     catch_all: Address | None = None
+    checks: OwnChecks = AS_THE_SERVER
+    check_from: bool = True
     delivery: LocalDelivery | None = None
     mailboxes: tuple[HeldMailbox, ...] = ()
     aliases: tuple[HeldAlias, ...] = ()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mtad.model.address import Address
+from mtad.model.authentication import AS_THE_SERVER, OwnChecks
 from mtad.model.next_hop import TlsLevel
 
 SYSTEM = "system"
@@ -38,7 +39,8 @@ class Domain:
     """A domain somebody claimed here. It is hosted only once `verified`; until then it is external to everyone.
 
     `claimed_at` is epoch seconds; `delivery` None means the server's default. `outbound_tls` is what mail sent as it
-    must have on its way elsewhere, ENCRYPT or VERIFY; None leaves it to the destination.
+    must have on its way elsewhere, ENCRYPT or VERIFY; None leaves it to the destination. `checks` are how strictly the
+    identity of what it receives is checked; `check_from` tells that its people may only write as whom they may send as.
     """
 
     id: int
@@ -49,6 +51,8 @@ class Domain:
     catch_all: Address | None = None
     delivery: LocalDelivery | None = None
     outbound_tls: TlsLevel | None = None
+    checks: OwnChecks = AS_THE_SERVER
+    check_from: bool = True
 
 
 @dataclass(frozen=True, slots=True)

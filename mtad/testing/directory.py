@@ -124,6 +124,8 @@ class MemoryDirectory:
             domain.catch_all,
             domain.delivery,
             domain.outbound_tls,
+            domain.checks,
+            domain.check_from,
         )
         self._keys[domain.name] = domain.keys
         for alias in domain.aliases:

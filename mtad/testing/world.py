@@ -20,6 +20,7 @@ from twisted.internet.task import Clock
 from mtad.config import Delivery, Hostname, Maildir, Server, Settings
 from mtad.interfaces import Ports
 from mtad.model.address import Address
+from mtad.model.authentication import AS_THE_SERVER, OwnChecks
 from mtad.model.event import Event
 from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
@@ -125,6 +126,7 @@ class World:
         catch_all: str | None = None,
         delivery: LocalDelivery | None = None,
         outbound_tls: TlsLevel | None = None,
+        checks: OwnChecks = AS_THE_SERVER,
     ) -> None:
         """Let an organisation have these mailboxes, and nothing else in their domains."""
         domains: dict[str, list[HeldMailbox]] = {}
@@ -139,6 +141,7 @@ class World:
                 delivery=delivery,
                 mailboxes=tuple(mailboxes),
                 outbound_tls=outbound_tls,
+                checks=checks,
             )
             for name, mailboxes in domains.items()
         ]

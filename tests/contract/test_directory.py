@@ -16,7 +16,8 @@ from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.adapters.postgres.wakeups import PostgresWakeups
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address, from_plain
-from mtad.model.dkim import SigningKey
+from mtad.model.authentication import AS_THE_SERVER, OwnChecks, Strictness
+from mtad.model.dkim import KeyState, SigningKey
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Sign
 from mtad.model.next_hop import TlsLevel
@@ -69,10 +70,11 @@ SHOP = Holding(
 
 
 STRICT = Holding(
+CHECKS = OwnChecks(spf=Strictness.ENFORCE, dmarc=Strictness.OFF)
     "strict",
     None,
     (
-        HeldDomain("encrypt.example", True, outbound_tls=TlsLevel.ENCRYPT),
+        HeldDomain("encrypt.example", True, outbound_tls=TlsLevel.ENCRYPT, checks=CHECKS, check_from=False),
         HeldDomain("pending.example", False, outbound_tls=TlsLevel.VERIFY),
         HeldDomain("plain.example", True, mailboxes=(HeldMailbox("alice"),)),
         HeldDomain("verify.example", True, outbound_tls=TlsLevel.VERIFY),
@@ -282,6 +284,13 @@ class DirectoryContract:
         self.assertEqual((hosted.domain.outbound_tls, hosted.tls), (None, TlsLevel.VERIFY))
 
     async def test_organisations_have_ids(self) -> None:
+    async def test_how_strictly_a_domain_is_kept(self) -> None:
+        await self.hold(STRICT)
+        kept = await self.directory.domain("encrypt.example")
+        self.assertEqual((kept.checks, kept.check_from), (CHECKS, False))
+        plain = (await self.entry("alice@plain.example")).domain
+        self.assertEqual((plain.checks, plain.check_from), (AS_THE_SERVER, True))
+
         await self.hold(ACME)
         domain = await self.directory.domain("acme.example")
         self.assertEqual(await self.directory.organisation("acme"), domain.organisation)

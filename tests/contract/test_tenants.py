@@ -19,6 +19,8 @@ from mtad.ctl.keys import brought
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
 from mtad.model.errors import InvalidInput
+from mtad.model.authentication import OwnChecks, Strictness
+from mtad.model.dkim import Key, KeyState
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
@@ -30,6 +32,7 @@ NOW = 1_800_000_000.5
 ODD = 'o\'ne\\il "%s" {x}\u00e9'
 ALICE, BOB = from_plain("alice@acme.example"), from_plain(f"{ODD}@acme.example")
 ACME = Holding(
+CHECKS = OwnChecks(Strictness.OFF, None, Strictness.ENFORCE)
     "acme",
     "hostmaster@acme.example",
     (
@@ -47,8 +50,8 @@ ACME = Holding(
             (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
             (HeldKey("s1", "rsa2048", "p1", True, b"PEM"), HeldKey("s2", "ed25519", "p2", False, b"PEM")),
         ),
-        HeldDomain("maildir.example", True, delivery=MaildirDelivery()),
-        HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here")),
+        HeldDomain("maildir.example", True, delivery=MaildirDelivery(), checks=CHECKS),
+        HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here"), check_from=False),
         HeldDomain("smtp.example", True, delivery=SmtpDelivery("127.0.0.1:2526"), outbound_tls=TlsLevel.VERIFY),
     ),
 )

@@ -15,6 +15,8 @@ from mtad.ctl.difference import describe, difference, summary, wanted
 from mtad.ctl.passwords import Stored
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import Address, from_plain
+from mtad.model.authentication import OwnChecks, Strictness
+from mtad.model.dkim import KeyState
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 from mtad.model.next_hop import TlsLevel
@@ -31,7 +33,7 @@ organisations:
         verified: true
         catch_all: alice@acme.example
         delivery: {kind: lmtp, addr: "127.0.0.1:24"}
-        policy: {outbound_tls: verify}
+        policy: {outbound_tls: verify, spf: off, dkim: enforce, check_from: false}
         mailboxes:
           - {local_part: Alice, password: "wonderland"}
           - {local_part: bob, enabled: false}
@@ -89,6 +91,8 @@ class FormTest(ApplyTestCase):
                         HeldAlias("all", (from_plain("sales@acme.example"),)),
                     ),
                     outbound_tls=TlsLevel.VERIFY,
+                    checks=OwnChecks(Strictness.OFF, Strictness.ENFORCE),
+                    check_from=False,
                 ),
                 HeldDomain("xn--bcher-kva.example", delivery=MaildirDelivery("/srv/mail")),
             ),
@@ -104,6 +108,9 @@ class FormTest(ApplyTestCase):
             (
                 "policy: {outbound_tls: may}",
             ): f"file:5: {at}policy.outbound_tls: expected one of encrypt, verify, got 'may'",
+            (
+                "policy: {dmarc: reject}",
+            ): f"file:5: {at}policy.dmarc: expected one of off, monitor, enforce, got 'reject'",
             ("delivery: {kind: lmtp}",): f"file:5: {at}delivery: expected the key addr",
             ("delivery: {kind: lmtp, addr: nowhere}",): f"file:5: {at}delivery.addr: expected host:port or the path",
             (
@@ -319,7 +326,7 @@ class DifferenceTest(ApplyTestCase):
             [
                 "+ organisation acme: contact Hostmaster@acme.example",
                 "+ domain acme.example: verified yes, catch_all alice@acme.example, delivery lmtp:127.0.0.1:24,"
-                " outbound_tls verify",
+                " outbound_tls verify, spf off, dkim enforce, check_from no",
                 "+ mailbox Alice@acme.example: password",
                 "+ mailbox bob@acme.example: enabled no",
                 "+ alias sales@acme.example: targets alice@acme.example BOB@acme.example",

@@ -17,7 +17,8 @@ from zope.interface import implementer
 from mtad.adapters.postgres.cache import Cache, address_key, domain_key
 from mtad.adapters.postgres.dkim_keys import ACTIVE_KEYS, signing_keys
 from mtad.adapters.postgres.pool import Pool
-from mtad.adapters.postgres.tenants import delivery_from_text
+from mtad.adapters.postgres.tenants import checks_from_text, delivery_from_text
+from mtad.adapters.sealing import Sealing
 from mtad.interfaces import IDirectory, IWakeups
 from mtad.model.address import Address, folded, from_plain
 from mtad.model.dkim import SigningKey
@@ -35,7 +36,8 @@ _LOOKUP_SECONDS = 5.0
 _LOOKUP = """
 select asked.n, d.id, d.organisation, d.name, d.verified_at is not null,
        extract(epoch from d.claimed_at)::float8, d.catch_all, d.delivery,
-       d.outbound_tls, t.tls, m.id, m.local_part, m.enabled, a.local_part, a.targets
+       d.outbound_tls, d.spf, d.dkim, d.dmarc, d.check_from, t.tls,
+       m.id, m.local_part, m.enabled, a.local_part, a.targets
 from unnest(%s::text[], %s::text[]) with ordinality as asked (folded, domain, n)
 left join domains d on d.name = asked.domain
 left join destinations t on t.domain = asked.domain
@@ -215,7 +217,8 @@ def _facts(question: Question, found: dict[Question, Entry]) -> Iterator[tuple[s
 
 
 def _entry(row: Row) -> Entry:
-    _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, outbound_tls, wanted, *behind = row
+    _, domain_id, organisation, name, verified, claimed_at, catch_all, delivery, outbound_tls, *rest = row
+    spf, dkim, dmarc, check_from, wanted, *behind = rest
     tls = _level(wanted)
     if domain_id is None:
         return Entry(None, None, tls)
@@ -230,6 +233,8 @@ def _entry(row: Row) -> Entry:
         outbound_tls=_level(outbound_tls),
     )
     mailbox_id, mailbox_local_part, enabled, alias_local_part, targets = behind
+        checks=checks_from_text(spf, dkim, dmarc),
+        check_from=check_from,
     if mailbox_id is not None:
         return Entry(domain, Mailbox(mailbox_id, organisation, Address(mailbox_local_part, name), enabled), tls)
     if targets is not None:

@@ -6,13 +6,14 @@ read under a lock, so that two operators cannot undo each other's work unseen. T
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeVar
 
 from mtad.adapters.postgres.dkim_keys import held_keys, put_keys, remove_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.model.address import folded, from_plain
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
+from mtad.model.authentication import OwnChecks, Strictness
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 
@@ -24,7 +25,7 @@ _ROWS_A_STATEMENT = 5000
 
 _ORGANISATIONS = "select id, name, contact, scram from organisations where name = any(%s)"
 _DOMAINS = """
-select id, organisation, name, verified_at is not null, catch_all, delivery, outbound_tls
+select id, organisation, name, verified_at is not null, catch_all, delivery, outbound_tls, spf, dkim, dmarc, check_from
 from domains where organisation = any(%s) order by name
 """
 _MAILBOXES = """
@@ -51,16 +52,20 @@ insert into organisations (name, contact, scram) select * from unnest(%s::text[]
 on conflict (name) do update set contact = excluded.contact, scram = excluded.scram
 """
 _PUT_DOMAINS = """
-insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery, outbound_tls)
-select o.id, put.name, put.at, case when put.verified then put.at end, put.catch_all, put.delivery, put.outbound_tls
+insert into domains (organisation, name, claimed_at, verified_at, catch_all, delivery, outbound_tls, spf, dkim, dmarc,
+    check_from)
+select o.id, put.name, put.at, case when put.verified then put.at end, put.catch_all, put.delivery, put.outbound_tls,
+       put.spf, put.dkim, put.dmarc, put.check_from
 from (select *, to_timestamp(%s) as at
-      from unnest(%s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[], %s::text[])
-          as given (organisation, name, verified, catch_all, delivery, outbound_tls)) as put
+      from unnest(%s::text[], %s::text[], %s::boolean[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+                  %s::text[], %s::boolean[]) as given
+          (organisation, name, verified, catch_all, delivery, outbound_tls, spf, dkim, dmarc, check_from)) as put
 join organisations o on o.name = put.organisation
 on conflict (name) do update set
     verified_at = case when excluded.verified_at is not null
                        then coalesce(domains.verified_at, excluded.verified_at) end,
-    catch_all = excluded.catch_all, delivery = excluded.delivery, outbound_tls = excluded.outbound_tls
+    catch_all = excluded.catch_all, delivery = excluded.delivery, outbound_tls = excluded.outbound_tls,
+    spf = excluded.spf, dkim = excluded.dkim, dmarc = excluded.dmarc, check_from = excluded.check_from
 """
 _PUT_MAILBOXES = """
 insert into mailboxes (organisation, domain, local_part, folded, password_hash, enabled, scram)
@@ -126,6 +131,11 @@ def delivery_from_text(text: str | None) -> LocalDelivery | None:
 
 
 @dataclass(frozen=True, slots=True)
+def checks_from_text(*stored: str | None) -> OwnChecks:
+    """Return what a domain's columns spf, dkim and dmarc say."""
+    return OwnChecks(*(None if text is None else Strictness(text) for text in stored))
+
+
 class Present:
     """What the database holds: organisations by name, and which organisation has a domain."""
 
@@ -177,7 +187,8 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
         aliases.setdefault(domain, []).append(HeldAlias(local_part, tuple(map(from_plain, targets))))
     keys = await held_keys(cursor, ids)
     held: dict[int, list[HeldDomain]] = {}
-    for domain, organisation, name, verified, catch_all, delivery, tls in await cursor.query(_DOMAINS, (ids,)):
+    for domain, organisation, name, verified, catch_all, delivery, tls, *policy in await cursor.query(_DOMAINS, (ids,)):
+        *checks, check_from = policy
         held.setdefault(organisation, []).append(
             HeldDomain(
                 name,
@@ -190,6 +201,8 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
                 None if tls is None else TlsLevel(tls),
             )
         )
+                checks_from_text(*checks),
+                check_from,
     holdings = {name: Holding(name, contact, tuple(held.get(id_, ())), scram) for id_, name, contact, scram in found}
     return Present(holdings, dict(await cursor.query(_OWNERS, (list(domains),))))
 
@@ -228,7 +241,9 @@ def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Sequence[tuple[
 def _domain_row(change: Change, domain: HeldDomain) -> tuple[Any, ...]:
     catch_all = None if domain.catch_all is None else domain.catch_all.plain
     tls = None if domain.outbound_tls is None else domain.outbound_tls.value
-    return change.organisation, domain.name, domain.verified, catch_all, delivery_text(domain.delivery), tls
+    delivery = delivery_text(domain.delivery)
+    checks = [None if each is None else each.value for each in astuple(domain.checks)]
+    return change.organisation, domain.name, domain.verified, catch_all, delivery, tls, *checks, domain.check_from
 
 
 def _mailbox_row(change: Change, mailbox: HeldMailbox) -> tuple[Any, ...]:
