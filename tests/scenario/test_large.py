@@ -58,7 +58,7 @@ class LargeTest(SynchronousTestCase):
         self.assertTrue(message.endswith(LETTER))
 
     def test_it_is_completed_and_signed(self) -> None:
-        self.world.key("acme.example", HeldKey("s1", PAIR.algorithm, PAIR.public_key, True, PAIR.private_key))
+        self.world.key("acme.example", HeldKey("s1", PAIR.algorithm, PAIR.public_key, private_key=PAIR.private_key))
         self.assertTrue(self.send("bob@acme.example", port="submission").startswith(b"250"))
         (mail,) = self.world.mail("bob@acme.example")
         verifier = dkim.DKIM(mail.replace(b"\n", b"\r\n"))
