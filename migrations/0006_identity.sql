@@ -27,9 +27,12 @@ alter table dkim_keys
     add active_at    timestamptz,
     add revoked_at   timestamptz,
     add sealed_with  text,                          -- the master key's id; null: private_key is in clear
+    alter column private_key drop not null,         -- gone with the state revoked
+    add check (private_key is not null or state = 'revoked'),
     add constraint dkim_keys_state_check
         check (state in ('generated', 'published', 'active', 'retiring', 'revoked'));
 update dkim_keys set active_at = created_at where state in ('active', 'retiring');
+create index on dkim_keys (retiring_at) where state = 'retiring';
 
 create table domain_checks (
     domain        bigint not null references domains on delete cascade,
@@ -44,8 +47,6 @@ create table domain_checks (
 );
 comment on table domain_checks is 'What the DNS says of hosted domains: bad only after three failures over an hour.';
 
-insert into schema_version (version, oldest_code) values (6, 6);
-commit;
 create table domain_care (
     domain bigint primary key references domains on delete cascade,
     due    timestamptz not null                     -- when somebody looks at it; who does so puts it off first
@@ -65,3 +66,5 @@ create trigger cared_for after insert on domains referencing new table as added
 -- Of a quarantined row `due` is since when it is kept.
 create index message_queue_quarantined on message_queue (due) where status = 'quarantined';
 
+insert into schema_version (version, oldest_code) values (6, 6);
+commit;

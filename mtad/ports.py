@@ -29,6 +29,7 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.redis import Redis, RedisServer
 from mtad.adapters.resolver.servers import system_servers
 from mtad.adapters.resolver.stub import Servers, StubResolver
+from mtad.adapters.sealing import Sealing
 from mtad.adapters.spool import DiskSpool, max_files
 from mtad.adapters.tls.certificate import CertificateFiles
 from mtad.adapters.tls.certificates import ServerCertificates
@@ -116,7 +117,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     random = SystemRandom()
     pool, leases, writer, wakeups = _connections(settings, reactor, stores, journal, random)
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
-    directory = PostgresDirectory(pool, reactor, wakeups)
+    directory = PostgresDirectory(pool, reactor, wakeups, _sealing(settings, journal))
     resolver = StubResolver(
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
     )
@@ -180,6 +181,13 @@ def _certificates(
         return None
     files = [CertificateFiles(each.cert_file, each.key_file, each.names) for each in settings.tls.all]
     return ServerCertificates(files, clock=reactor, wall=wall, journal=journal)
+
+
+def _sealing(settings: Settings, journal: IJournal) -> Sealing:
+    """Return what private keys are sealed with where they are stored."""
+    if not settings.dkim.keys:
+        journal.record("dkim.keys_in_clear")
+    return Sealing(settings.dkim.keys)
 
 
 def _servers(settings: Settings) -> Servers:

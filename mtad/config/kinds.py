@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, TypeAlias
 from mtad.model import endpoint, units
 from mtad.model.address import Address
 from mtad.model.endpoint import HostPort
+from mtad.model.master_key import parse_master_keys
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -263,6 +264,19 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._text)
+
+
+class MasterKeys(Secret):
+    """The keys that private keys are sealed with: KEY or ID:KEY in base64, the first of several writes."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the keys."""
+        secret = super().parse(raw)
+        parse_master_keys(secret.reveal())
+        return secret
 
 
 class Kind(Protocol):

@@ -11,11 +11,12 @@ import msgspec
 
 from mtad.config.decoding import decode
 from mtad.config.document import Document, KeyPath, read
-from mtad.config.kinds import Hostname, RootCertificates, Secret
-from mtad.config.sections import Database, Redis, Relay, Section, Settings
+from mtad.config.kinds import Hostname, MasterKeys, RootCertificates, Secret
+from mtad.config.sections import Database, Dkim, Redis, Relay, Section, Settings
 
 S = TypeVar("S", bound=Section)
 T = TypeVar("T")
+SecretKind = TypeVar("SecretKind", bound=Secret)
 Locked = TypeVar("Locked", Database | None, Redis | None, Relay | None)
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
@@ -29,6 +30,7 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "SMTP_HOSTNAME": ("server", "hostname"),
     "TLS_CERT_FILE": ("tls", "cert_file"),
     "TLS_KEY_FILE": ("tls", "key_file"),
+    "MTAD_MASTER_KEY": ("dkim", "master_key"),
 }
 """The environment variables, and the key each one overrides."""
 
@@ -37,6 +39,7 @@ _SUPERSEDED: Mapping[str, KeyPath] = {
     "DB_HOST": ("database", "hosts"),
     "DB_PASSWORD": ("database", "password_file"),
     "REDIS_PASSWORD": ("redis", "password_file"),
+    "MTAD_MASTER_KEY": ("dkim", "master_key_file"),
 }
 _MAX_SECRET_OCTETS = 4096
 
@@ -57,6 +60,7 @@ def load(path: Path, environ: Mapping[str, str], machine_name: Callable[[], str]
         settings,
         database=_unlocked(document, ("database",), settings.database),
         redis=_unlocked(document, ("redis",), settings.redis),
+        dkim=_with_master_key(document, settings.dkim),
         delivery=msgspec.structs.replace(
             settings.delivery, relay=_unlocked(document, ("delivery", "relay"), settings.delivery.relay)
         ),
@@ -118,15 +122,27 @@ def _unlocked(document: Document, section: KeyPath, locked: Locked) -> Locked:
     """Return a section with its password read from the file that holds it."""
     if locked is None or locked.password_file is None:
         return locked
-    at = (*section, "password_file")
+    password = _read_secret(document, (*section, "password_file"), locked.password_file, Secret, "the password")
+    return msgspec.structs.replace(locked, password=password, password_file=None)
+
+
+def _with_master_key(document: Document, dkim: Dkim) -> Dkim:
+    """Return the section with its master keys read from the file that holds them."""
+    if dkim.master_key_file is None:
+        return dkim
+    keys = _read_secret(document, ("dkim", "master_key_file"), dkim.master_key_file, MasterKeys, "the master keys")
+    return msgspec.structs.replace(dkim, master_key=keys, master_key_file=None)
+
+
+def _read_secret(document: Document, at: KeyPath, path: Path, kind: type[SecretKind], what: str) -> SecretKind:
+    """Return the secret in the file that the key at `at` names; `what` says of the only line what it should be."""
     try:
-        with locked.password_file.open("rb") as file:
-            password = Secret.parse(_line(file.read(_MAX_SECRET_OCTETS + 1)))
+        with path.open("rb") as file:
+            return kind.parse(_line(file.read(_MAX_SECRET_OCTETS + 1)))
     except OSError as error:
         raise document.wrong(at, f"cannot be read: {error.strerror}") from None
     except ValueError:
-        raise document.wrong(at, "expected a file of one line of UTF-8, the password") from None
-    return msgspec.structs.replace(locked, password=password, password_file=None)
+        raise document.wrong(at, f"expected a file of one line of UTF-8, {what}") from None
 
 
 def _line(octets: bytes) -> str:

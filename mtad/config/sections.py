@@ -20,6 +20,7 @@ from mtad.config.kinds import (
     Hostname,
     IPNetwork,
     ListenAddress,
+    MasterKeys,
     Name,
     NameServer,
     Network,
@@ -31,6 +32,7 @@ from mtad.config.kinds import (
 )
 from mtad.model.endpoint import HostPort, parse
 from mtad.model.journal import Level
+from mtad.model.master_key import MasterKey, parse_master_keys
 from mtad.model.next_hop import TlsLevel
 from mtad.model.units import duration_text
 
@@ -208,6 +210,21 @@ class Dns(Section, frozen=True):
         _at_least(self, 0.1, "timeout")
 
 
+class Dkim(Section, frozen=True):
+    """How the private keys of domains are kept: without master keys in clear."""
+
+    master_key: MasterKeys | None = None
+    master_key_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        _one_of(self, "master_key", "master_key_file")
+
+    @property
+    def keys(self) -> tuple[MasterKey, ...]:
+        """The master keys, the first of which writes."""
+        return parse_master_keys(self.master_key.reveal()) if self.master_key is not None else ()
+
+
 class Queue(Section, frozen=True):
     """How many deliveries run at once, when a failed one is tried again, and how long the quarantine keeps mail."""
 
@@ -379,6 +396,7 @@ class Settings(Section, frozen=True):
     database: Database | None = None
     redis: Redis | None = None
     dns: Dns = Dns()
+    dkim: Dkim = Dkim()
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from mtad.adapters.clock import SystemClock
-from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
+from mtad.adapters.sealing import Sealing
 from mtad.config.decoding import decode
 from mtad.config.document import read
 from mtad.ctl.access import Access
@@ -33,19 +33,21 @@ def apply(access: Access, file: Path, dry_run: bool) -> None:
     tenancy = decode(document, Tenancy)
     check(tenancy, document.wrong)
     pairs = brought(tenancy, file.parent, document.wrong)
-    changes = access.ask(lambda pool: applied(pool, tenancy, document.wrong, pairs, dry_run))
+    sealing = Sealing(access.settings().dkim.keys)
+    changes = access.ask(lambda pool: applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run))
     for change in changes:
         click.echo(describe(change))
     click.echo(f"dry run: {summary(changes)}" if dry_run else summary(changes))
 
 
-async def applied(pool: Pool, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool) -> Sequence[Change]:
+async def applied(
+    tenants: Tenants, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool
+) -> Sequence[Change]:
     """Make the changes that a checked file asks for, unless this is a dry run; return them.
 
     `pairs` are the keys it brings. Passwords are hashed and further keys made before the transaction begins, for that
     takes long and others would wait.
     """
-    tenants = Tenants(pool)
     organisations = [organisation.name for organisation in tenancy.organisations]
     domains = [domain.name for organisation in tenancy.organisations for domain in organisation.domains]
     present = await tenants.present(organisations, domains)

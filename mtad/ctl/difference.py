@@ -14,7 +14,7 @@ from mtad.ctl.keys import Pairs
 from mtad.ctl.passwords import Stored
 from mtad.ctl.tenancy import Domain, MailAddress, Mailbox, Organisation, Tenancy
 from mtad.model.address import Address, folded
-from mtad.model.dkim import record_name
+from mtad.model.dkim import KeyState, record_name
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 
 Passwords = Mapping[str, Stored]
@@ -101,13 +101,19 @@ def _domain(domain: Domain, held: HeldDomain, passwords: Passwords, pairs: Pairs
 
 
 def _keys(domain: Domain, held: HeldDomain, pairs: Pairs) -> tuple[HeldKey, ...]:
-    """Return all keys the domain ever had: those that the file names sign, the others do not any more."""
+    """Return all keys the domain ever had: those that the file names sign, of the others none does any more.
+
+    What `mtactl dkim` has begun and never signed is left to take its way.
+    """
     if domain.dkim is None:
         return held.keys
-    keys = {key.selector: replace(key, active=False) for key in held.keys}
+    keys = {
+        key.selector: replace(key, state=KeyState.RETIRING) if key.state is KeyState.ACTIVE else key
+        for key in held.keys
+    }
     for named in domain.dkim:
         if named.selector in keys:
-            keys[named.selector] = replace(keys[named.selector], active=True)
+            keys[named.selector] = replace(keys[named.selector], state=KeyState.ACTIVE)
         else:
             pair = pairs[domain.name, named.selector]
             keys[named.selector] = HeldKey(
@@ -195,14 +201,14 @@ def _facts(item: Item) -> dict[str, str]:
                 "catch_all": "" if item.catch_all is None else str(item.catch_all),
                 "delivery": delivery_text(item.delivery) or "",
                 "outbound_tls": "" if item.outbound_tls is None else item.outbound_tls.value,
+                **{name: "" if wish is None else wish.value for name, wish in asdict(item.checks).items()},
+                "check_from": "yes" if item.check_from else "no",
             }
         case HeldMailbox():
             enabled = "yes" if item.enabled else "no"
             return {
                 "local_part": item.local_part,
                 _PASSWORD: item.password_hash or "",
-                **{name: "" if wish is None else wish.value for name, wish in asdict(item.checks).items()},
-                "check_from": "yes" if item.check_from else "no",
                 _SCRAM: item.scram or "",
                 "enabled": enabled,
                 "send_as": " ".join(item.send_as),
@@ -210,7 +216,7 @@ def _facts(item: Item) -> dict[str, str]:
         case HeldAlias():
             return {"local_part": item.local_part, "targets": " ".join(map(str, item.targets))}
         case HeldKey():
-            return {"algorithm": item.algorithm, "state": item.state}
+            return {"algorithm": item.algorithm, "state": item.state.value}
 
 
 def _blank(item: Item) -> Item:

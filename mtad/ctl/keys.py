@@ -10,6 +10,7 @@ from pathlib import Path
 from mtad.adapters.postgres.tenants import Present
 from mtad.ctl.consistency import Complain, KeyPath, domains_of
 from mtad.ctl.tenancy import Domain, Key, Tenancy
+from mtad.model.dkim import KeyState
 from mtad.model.holdings import HeldKey
 from mtad.verification.keys import KeyPair, generate, read
 
@@ -39,12 +40,14 @@ def brought(tenancy: Tenancy, directory: Path, complain: Complain) -> Pairs:
 
 
 def check_keys(tenancy: Tenancy, pairs: Pairs, present: Present, complain: Complain) -> None:
-    """Return when no selector of the file has another key already."""
+    """Return when no selector of the file has another key already, or one that is gone."""
     held = _held(present)
     for at, domain, key in _keys(tenancy):
         name = (domain.name, key.selector)
         if name not in held:
             continue
+        if held[name].state is KeyState.REVOKED:
+            raise complain((*at, "selector"), f"{key.selector} was revoked, and its key is gone; take another selector")
         pair = pairs.get(name)
         other_key = key.private_key_file is not None and pair is not None and pair.public_key != held[name].public_key
         if other_key or key.algorithm not in (None, held[name].algorithm):

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.sealing import Sealing
 from mtad.config import Settings
 from mtad.ctl.access import Stores
 from mtad.inbound.routing import RoutingService
@@ -53,7 +54,7 @@ async def give_back(message: int, stores: Stores, settings: Settings, by: str) -
     nodes = PostgresNodes(stores.pool)
     node = await nodes.join(by, clock.now())
     ids = Ids(node, clock)
-    directory = PostgresDirectory(stores.pool, stores.reactor, NoNews())
+    directory = PostgresDirectory(stores.pool, stores.reactor, NoNews(), Sealing(settings.dkim.keys))
     postmaster = settings.server.postmaster
     routing = RoutingService(
         directory=directory,

@@ -5,10 +5,58 @@ A selector names one key for ever: whoever checks a signature asks for the recor
 
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 
 SELECTOR_OCTETS = 63
 # selector = sub-domain *( "." sub-domain )
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+
+
+class KeyState(Enum):
+    """Where a key is in its life; nothing leads back, but for the operator's word.
+
+    generated   its record was not seen yet
+    published   its record was seen
+    active      it signs
+    retiring    it signs no more; its record is needed as long as mail that it signed is under way
+    revoked     nobody needs its record; its private half is gone
+    """
+
+    GENERATED = "generated"
+    PUBLISHED = "published"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a domain as it is told of, without its private half; times are epoch seconds, None for never.
+
+    `algorithm` as in SigningKey, `public_key` is the p= of its record. `published_at` None of a key that signs is the
+    operator's word. `sealed_with` is the id of the master key that the private half is encrypted with, None: in clear.
+    """
+
+    selector: str
+    algorithm: str
+    public_key: str
+    state: KeyState
+    created_at: float
+    published_at: float | None = None
+    active_at: float | None = None
+    retiring_at: float | None = None
+    revoked_at: float | None = None
+    sealed_with: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMove:
+    """A key of a domain that goes from one state to another."""
+
+    domain: str
+    selector: str
+    before: KeyState
+    after: KeyState
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class HeldAlias:
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A key the domain signs with while it is `active`; afterwards its record may still be asked for.
+    """A key of a domain. One that an operator adds signs at once; what else may become of it, `state` tells.
 
     `algorithm` and `private_key` as in `mtad.model.dkim.SigningKey`; `public_key` is the p= of its record. The private
     half is only there where the key is new: what has been stored is not read back.
@@ -48,13 +48,8 @@ class HeldKey:
     selector: str
     algorithm: str
     public_key: str
-    active: bool = True
+    state: KeyState = KeyState.ACTIVE
     private_key: bytes | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def state(self) -> str:
-        """The key's state in a word."""
-        return "active" if self.active else "retired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +63,13 @@ class HeldDomain:
     name: str
     verified: bool = False
     catch_all: Address | None = None
-    checks: OwnChecks = AS_THE_SERVER
-    check_from: bool = True
     delivery: LocalDelivery | None = None
     mailboxes: tuple[HeldMailbox, ...] = ()
     aliases: tuple[HeldAlias, ...] = ()
     keys: tuple[HeldKey, ...] = ()
     outbound_tls: TlsLevel | None = None
+    checks: OwnChecks = AS_THE_SERVER
+    check_from: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 ACTIONS = frozenset(action.value for action in Action)
-DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload"})
+DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload", "master_key"})
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 # From a Maildir beside us to a server at the end of its patience; few, for there is a series for each domain.
@@ -230,6 +230,7 @@ EVENTS: Mapping[str, Entry] = {
         Update("tls_certificates_broken", "broken", absolute=True),
         Update("tls_certificate_expiry_seconds", "expiry_seconds", absolute=True),
     ),
+    "dkim.keys_in_clear": _entry(Level.WARN, ""),
     "store.unavailable": _entry(
         Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})
     ),

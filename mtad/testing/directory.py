@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
-from mtad.model.dkim import SigningKey
+from mtad.model.dkim import KeyState, SigningKey
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel, strictest
@@ -101,7 +101,7 @@ class MemoryDirectory:
         return tuple(
             SigningKey(known.organisation, domain, key.selector, key.algorithm, key.private_key or b"")
             for key in sorted(self._keys[domain], key=lambda key: key.selector)
-            if key.active
+            if key.state is KeyState.ACTIVE
         )
 
     def _leading_to(self, mailbox: Mailbox) -> tuple[Address, ...]:

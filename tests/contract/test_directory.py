@@ -14,6 +14,7 @@ from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.adapters.postgres.wakeups import PostgresWakeups
+from mtad.adapters.sealing import Sealing
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address, from_plain
 from mtad.model.authentication import AS_THE_SERVER, OwnChecks, Strictness
@@ -69,8 +70,8 @@ SHOP = Holding(
 )
 
 
-STRICT = Holding(
 CHECKS = OwnChecks(spf=Strictness.ENFORCE, dmarc=Strictness.OFF)
+STRICT = Holding(
     "strict",
     None,
     (
@@ -283,7 +284,6 @@ class DirectoryContract:
         self.assertIsInstance(hosted.behind, Mailbox)
         self.assertEqual((hosted.domain.outbound_tls, hosted.tls), (None, TlsLevel.VERIFY))
 
-    async def test_organisations_have_ids(self) -> None:
     async def test_how_strictly_a_domain_is_kept(self) -> None:
         await self.hold(STRICT)
         kept = await self.directory.domain("encrypt.example")
@@ -291,6 +291,7 @@ class DirectoryContract:
         plain = (await self.entry("alice@plain.example")).domain
         self.assertEqual((plain.checks, plain.check_from), (AS_THE_SERVER, True))
 
+    async def test_organisations_have_ids(self) -> None:
         await self.hold(ACME)
         domain = await self.directory.domain("acme.example")
         self.assertEqual(await self.directory.organisation("acme"), domain.organisation)
@@ -301,9 +302,9 @@ class DirectoryContract:
 
     async def test_keys_are_those_that_are_active_by_selector(self) -> None:
         keys = (
-            HeldKey("s2", "ed25519", "p2", True, b"PEM 2"),
-            HeldKey("s0", "rsa2048", "p0", False, b"PEM 0"),
-            HeldKey("s1", "rsa2048", "p1", True, b"PEM 1"),
+            HeldKey("s2", "ed25519", "p2", KeyState.ACTIVE, b"PEM 2"),
+            HeldKey("s0", "rsa2048", "p0", KeyState.RETIRING, b"PEM 0"),
+            HeldKey("s1", "rsa2048", "p1", KeyState.ACTIVE, b"PEM 1"),
         )
         await self.hold(Holding("acme", None, (HeldDomain("acme.example", True, keys=keys),)))
         organisation = (await self.directory.domain("acme.example")).organisation
@@ -318,7 +319,7 @@ class DirectoryContract:
 
     async def test_keys_come_and_go_with_their_state_and_their_domain(self) -> None:
         def acme(active: bool, verified: bool = True) -> Holding:
-            key = HeldKey("s1", "ed25519", "p1", active, b"PEM")
+            key = HeldKey("s1", "ed25519", "p1", KeyState.ACTIVE if active else KeyState.RETIRING, b"PEM")
             return Holding("acme", None, (HeldDomain("acme.example", verified, keys=(key,)),))
 
         self.assertEqual(await self.selectors("acme.example"), [])
@@ -407,7 +408,7 @@ class PostgresTest(TestCase):
         self.pool = CountingPool(reactor, self.parameters, 2)
         self.addCleanup(lambda: started(self.pool.stop()))
         await self.pool.start()
-        self.tenants = Tenants(self.pool)
+        self.tenants = Tenants(self.pool, Sealing())
 
     async def change(self, holding: Holding) -> None:
         await self.tenants.change([holding.organisation], [], lambda present: replacing(holding, present), NOW)
@@ -421,7 +422,7 @@ class PostgresDirectoryTest(DirectoryContract, PostgresTest):
         wakeups = PostgresWakeups(reactor, self.parameters, MemoryJournal(), ("mtad_directory", "mtad_test"))
         self.news: list[str] = []
         self.arrived: Deferred[None] = Deferred()
-        self.directory = PostgresDirectory(self.pool, reactor, wakeups)
+        self.directory = PostgresDirectory(self.pool, reactor, wakeups, Sealing())
         wakeups.listen(self.heard, lambda: self.heard("mtad_test", ""))
         self.addCleanup(lambda: started(wakeups.stop()))
         wakeups.start()
@@ -500,7 +501,7 @@ class PostgresCachingTest(PostgresTest):
         await super().setUp()
         await self.change(ACME)
         self.wakeups = MemoryWakeups()
-        self.directory = PostgresDirectory(self.pool, reactor, self.wakeups)
+        self.directory = PostgresDirectory(self.pool, reactor, self.wakeups, Sealing())
 
     def ask(self, text: str) -> "Deferred[Entry]":
         return started(self.directory.entry(from_plain(text)))
@@ -597,7 +598,7 @@ class PostgresCachingTest(PostgresTest):
         self.assertEqual(self.pool.asked, [1, 1])
 
     async def test_keys_are_remembered_until_news_of_their_domain_or_a_loss(self) -> None:
-        key = HeldKey("s1", "ed25519", "p1", True, b"PEM")
+        key = HeldKey("s1", "ed25519", "p1", KeyState.ACTIVE, b"PEM")
         await self.change(Holding("acme", None, (HeldDomain("acme.example", True, keys=(key,)),)))
         for tell in (lambda: self.wakeups.notify("mtad_directory", "domain:acme.example"), self.wakeups.lose):
             before = await self.directory.keys("acme.example")

@@ -11,6 +11,7 @@ from mtad.adapters.passwords import verify_password
 from mtad.adapters.postgres.dkim_keys import keys_of
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants, delivery_from_text
+from mtad.adapters.sealing import Sealing
 from mtad.config.decoding import decode
 from mtad.config.document import Document, read
 from mtad.ctl.apply import applied
@@ -18,9 +19,9 @@ from mtad.ctl.difference import describe, difference
 from mtad.ctl.keys import brought
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
-from mtad.model.errors import InvalidInput
 from mtad.model.authentication import OwnChecks, Strictness
 from mtad.model.dkim import Key, KeyState
+from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, MaildirDelivery, SmtpDelivery
@@ -31,8 +32,8 @@ from tests.stores import database
 NOW = 1_800_000_000.5
 ODD = 'o\'ne\\il "%s" {x}\u00e9'
 ALICE, BOB = from_plain("alice@acme.example"), from_plain(f"{ODD}@acme.example")
-ACME = Holding(
 CHECKS = OwnChecks(Strictness.OFF, None, Strictness.ENFORCE)
+ACME = Holding(
     "acme",
     "hostmaster@acme.example",
     (
@@ -48,7 +49,10 @@ CHECKS = OwnChecks(Strictness.OFF, None, Strictness.ENFORCE)
                 HeldMailbox(ODD, None, False, ("acme.example",)),
             ),
             (HeldAlias("sales", (ALICE, BOB)), HeldAlias("team", (from_plain("sales@acme.example"),))),
-            (HeldKey("s1", "rsa2048", "p1", True, b"PEM"), HeldKey("s2", "ed25519", "p2", False, b"PEM")),
+            (
+                HeldKey("s1", "rsa2048", "p1", KeyState.ACTIVE, b"PEM"),
+                HeldKey("s2", "ed25519", "p2", KeyState.RETIRING, b"PEM"),
+            ),
         ),
         HeldDomain("maildir.example", True, delivery=MaildirDelivery(), checks=CHECKS),
         HeldDomain("path.example", delivery=MaildirDelivery("/srv/mail: here"), check_from=False),
@@ -69,7 +73,7 @@ class HouseTest(TestCase):
         self.pool = Pool(reactor, self.parameters, 2)
         self.addCleanup(lambda: started(self.pool.stop()))
         await self.pool.start()
-        self.tenants = Tenants(self.pool)
+        self.tenants = Tenants(self.pool, Sealing())
 
     async def hold(self, *holdings: Holding) -> list[str]:
         names = [holding.organisation for holding in holdings]
@@ -158,19 +162,25 @@ class TenantsTest(HouseTest):
         def acme(*keys: HeldKey) -> Holding:
             return Holding("acme", None, (HeldDomain("acme.example", keys=keys),))
 
-        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True, b"PEM")))
-        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", False)))
-        self.assertEqual(await self.held("acme"), acme(HeldKey("s1", "rsa2048", "p1", False)))
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", KeyState.ACTIVE, b"PEM")))
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", KeyState.RETIRING)))
+        self.assertEqual(await self.held("acme"), acme(HeldKey("s1", "rsa2048", "p1", KeyState.RETIRING)))
         times = "select private_key, extract(epoch from created_at)::float8, extract(epoch from retiring_at)::float8"
         ((private_key, created_at, retiring_at),) = await self.pool.query(f"{times} from dkim_keys")
         self.assertEqual((bytes(private_key), created_at, retiring_at), (b"PEM", NOW, NOW))
-        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", True)))
+        await self.hold(acme(HeldKey("s1", "rsa2048", "p1", KeyState.ACTIVE)))
         ((_, created_at, retiring_at),) = await self.pool.query(f"{times} from dkim_keys")
         self.assertEqual((created_at, retiring_at), (NOW, None))
 
     async def test_the_keys_of_a_domain(self) -> None:
         await self.hold(ACME)
-        self.assertEqual(await keys_of(self.pool, "acme.example"), list(ACME.domains[0].keys))
+        self.assertEqual(
+            await keys_of(self.pool, "acme.example"),
+            [
+                Key("s1", "rsa2048", "p1", KeyState.ACTIVE, NOW, None, NOW),
+                Key("s2", "ed25519", "p2", KeyState.RETIRING, NOW, None, NOW, NOW),
+            ],
+        )
         self.assertEqual(await keys_of(self.pool, "maildir.example"), [])
         self.assertIsNone(await keys_of(self.pool, "elsewhere.example"))
 
@@ -213,7 +223,7 @@ organisations:
         document = self.document(text)
         tenancy = decode(document, Tenancy)
         pairs = brought(tenancy, document.path.parent, document.wrong)
-        changes = await applied(self.pool, tenancy, document.wrong, pairs, dry_run)
+        changes = await applied(self.tenants, tenancy, document.wrong, pairs, dry_run)
         return [describe(change) for change in changes]
 
     async def alice(self) -> HeldMailbox:

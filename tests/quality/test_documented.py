@@ -35,6 +35,7 @@ WORDS = {
     config.Octets: "size",
     config.Seconds: "duration",
     config.Secret: "secret",
+    config.MasterKeys: "master keys",
     Path: "path",
     bool: "`true` or `false`",
 }

@@ -7,7 +7,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, RelayNetwork
-from mtad.model.dkim import record_text
+from mtad.model.dkim import KeyState, record_text
 from mtad.model.errors import Unavailable
 from mtad.model.holdings import HeldKey
 from mtad.testing.world import World, settings
@@ -29,7 +29,9 @@ class SigningTest(SynchronousTestCase):
         # dkimpy believes no signature from its future.
         self.world.wall.step(-200_000_000.0)
         self.world.host("alice@acme.example", "bob@acme.example")
-        self.world.key("acme.example", HeldKey("s1", PAIR.algorithm, PAIR.public_key, True, PAIR.private_key))
+        self.world.key(
+            "acme.example", HeldKey("s1", PAIR.algorithm, PAIR.public_key, KeyState.ACTIVE, PAIR.private_key)
+        )
 
     def submit(self, port: str = "submission", content: bytes = LETTER) -> bytes:
         """Hand a message in; return the answer to it."""

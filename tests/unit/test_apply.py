@@ -294,7 +294,7 @@ class DifferenceTest(ApplyTestCase):
         return Holding("acme", None, (HeldDomain("acme.example", keys=keys),))
 
     def test_keys_are_added_retired_and_taken_back_but_never_removed(self) -> None:
-        old, new = HeldKey("old", "rsa2048", "p", True), HeldKey("gone", "ed25519", "q", False)
+        old, new = HeldKey("old", "rsa2048", "p"), HeldKey("gone", "ed25519", "q", KeyState.RETIRING)
         self.assertEqual(
             self.lines(self.acme("dkim: [{selector: S1}]")),
             [
@@ -306,18 +306,18 @@ class DifferenceTest(ApplyTestCase):
         self.assertEqual(
             self.lines(self.acme("dkim: [{selector: s1}, {selector: gone}]"), self.acme_keys(new, old)),
             [
-                "~ dkim key gone._domainkey.acme.example: state retired -> active",
-                "~ dkim key old._domainkey.acme.example: state active -> retired",
+                "~ dkim key gone._domainkey.acme.example: state retiring -> active",
+                "~ dkim key old._domainkey.acme.example: state active -> retiring",
                 "+ dkim key s1._domainkey.acme.example: algorithm ed25519",
             ],
         )
         self.assertEqual(
             self.lines(self.acme("dkim: []"), self.acme_keys(new, old)),
-            ["~ dkim key old._domainkey.acme.example: state active -> retired"],
+            ["~ dkim key old._domainkey.acme.example: state active -> retiring"],
         )
 
     def test_a_file_that_does_not_speak_of_keys_leaves_them(self) -> None:
-        held = self.acme_keys(HeldKey("a", "rsa2048", "p", True), HeldKey("b", "rsa2048", "q", False))
+        held = self.acme_keys(HeldKey("a", "rsa2048", "p"), HeldKey("b", "rsa2048", "q", KeyState.RETIRING))
         self.assertEqual(self.lines(self.acme(), held), [])
 
     def test_into_an_empty_house(self) -> None:

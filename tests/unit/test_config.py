@@ -1,3 +1,4 @@
+import base64
 import ipaddress
 import json
 from pathlib import Path
@@ -408,6 +409,27 @@ class SecretsTest(ConfigTest):
         path = Path(self.mktemp()).absolute()
         path.write_bytes(content)
         return str(path)
+
+    def test_master_keys_come_from_the_file_the_environment_or_a_file_of_their_own(self) -> None:
+        one, two = (base64.b64encode(octet * 32).decode() for octet in (b"a", b"b"))
+        path = self.password_file(f"new:{one},old:{two}\n".encode())
+        for text, environ, ids in (
+            ("", {}, []),
+            (f"dkim: {{master_key: 'x:{one}'}}", {}, ["x"]),
+            (f"dkim: {{master_key_file: {path}}}", {}, ["new", "old"]),
+            ("dkim: {master_key_file: nothing-there}", {"MTAD_MASTER_KEY": f"e:{two}"}, ["e"]),
+        ):
+            found = self.load(text, environ).dkim
+            self.assertEqual([key.id for key in found.keys], ids)
+            self.assertNotIn(one, repr(found))
+        for text, said in (
+            ("dkim: {master_key: 'geheim'}", "expected master keys of 32 octets in base64"),
+            (f"dkim: {{master_key_file: {self.password_file(b'geheim')}}}", "expected a file of one line of UTF-8"),
+            (f"dkim: {{master_key: '{one}', master_key_file: x}}", "expected only one of"),
+        ):
+            complaint = self.refusal(text)
+            self.assertIn(said, complaint)
+            self.assertNotIn("geheim", complaint)
 
     def test_read_from_a_file(self) -> None:
         for content in (b"geheim", b"geheim\n", b"geheim\r\n"):

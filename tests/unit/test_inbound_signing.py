@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.inbound.signing import Signed, Signing
 from mtad.message.headers import MAX_FIELDS, MAX_OCTETS
 from mtad.model.address import Address, from_plain
-from mtad.model.dkim import record_name, record_text
+from mtad.model.dkim import KeyState, record_name, record_text
 from mtad.model.errors import Unavailable
 from mtad.model.event import SIGNED, Event
 from mtad.model.holdings import HeldDomain, HeldKey, Holding
@@ -28,7 +28,9 @@ LETTER = b"From: Ann <ann@acme.example>\r\nTo: bob@outside.example\r\nSubject: h
 
 
 def held(selector: str, pair: KeyPair, active: bool = True) -> HeldKey:
-    return HeldKey(selector, pair.algorithm, pair.public_key, active, pair.private_key)
+    return HeldKey(
+        selector, pair.algorithm, pair.public_key, KeyState.ACTIVE if active else KeyState.RETIRING, pair.private_key
+    )
 
 
 KEYS = (held("ed", ED25519), held("rsa", RSA))
@@ -179,7 +181,7 @@ class SigningTest(SynchronousTestCase):
         self.failureResultOf(self.sign(), Unavailable)
 
     def test_a_key_that_is_not_what_its_row_says_defers_and_is_named(self) -> None:
-        wrong = HeldKey("wrong", "rsa2048", "p", True, ED25519.private_key)
+        wrong = HeldKey("wrong", "rsa2048", "p", KeyState.ACTIVE, ED25519.private_key)
         self.directory.hold(Holding("acme", None, (HeldDomain("acme.example", True, keys=(wrong,)),)))
         failure = self.failureResultOf(self.sign(), Unavailable)
         self.assertIn("wrong._domainkey.acme.example: a key is not what its row says", str(failure.value))

@@ -7,6 +7,7 @@ Unavailable, never "nobody".
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -63,10 +64,11 @@ Question = tuple[str, str]
 
 @implementer(IDirectory)
 class PostgresDirectory:
-    """Answers from memory where it may, from the database where it must."""
+    """Answers from memory where it may, from the database where it must; `sealing` opens keys on their way."""
 
-    def __init__(self, pool: Pool, clock: IReactorTime, wakeups: IWakeups) -> None:
+    def __init__(self, pool: Pool, clock: IReactorTime, wakeups: IWakeups, sealing: Sealing) -> None:
         self._pool = pool
+        self._sealing = sealing
         self._clock = clock
         self._cache: Cache[Entry] = Cache(clock)
         # In a tuple, because that there is none is an answer as well.
@@ -131,7 +133,8 @@ class PostgresDirectory:
         key = domain_key(domain)
         remembered = self._keys.get(key)
         if remembered is None:
-            remembered = await self._find(self._keys, key, ACTIVE_KEYS, (domain,), signing_keys)
+            opened = partial(signing_keys, sealing=self._sealing)
+            remembered = await self._find(self._keys, key, ACTIVE_KEYS, (domain,), opened)
         return remembered
 
     async def _find(
@@ -140,11 +143,10 @@ class PostgresDirectory:
         """Ask the database, and remember what is made of the rows it answers with."""
         lookup = cache.begin([key])
         try:
-            rows = await self._pool.query(sql, question, timeout_seconds=_LOOKUP_SECONDS)
+            found = made(await self._pool.query(sql, question, timeout_seconds=_LOOKUP_SECONDS))
         except BaseException:
             cache.abandon(lookup)
             raise
-        found = made(rows)
         cache.finish(lookup, {key: found})
         return found
 
@@ -231,10 +233,10 @@ def _entry(row: Row) -> Entry:
         catch_all=None if catch_all is None else from_plain(catch_all),
         delivery=delivery_from_text(delivery),
         outbound_tls=_level(outbound_tls),
-    )
-    mailbox_id, mailbox_local_part, enabled, alias_local_part, targets = behind
         checks=checks_from_text(spf, dkim, dmarc),
         check_from=check_from,
+    )
+    mailbox_id, mailbox_local_part, enabled, alias_local_part, targets = behind
     if mailbox_id is not None:
         return Entry(domain, Mailbox(mailbox_id, organisation, Address(mailbox_local_part, name), enabled), tls)
     if targets is not None:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from mtad.adapters.postgres.dkim_keys import held_keys, put_keys, remove_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
+from mtad.adapters.sealing import Sealing
 from mtad.model.address import folded, from_plain
-from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 from mtad.model.authentication import OwnChecks, Strictness
+from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding, Item, Sign
 from mtad.model.next_hop import TlsLevel
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 
@@ -130,12 +131,12 @@ def delivery_from_text(text: str | None) -> LocalDelivery | None:
             raise ValueError(f"a domain's delivery is {text!r}, expected maildir:PATH, lmtp:ADDR or smtp:ADDR")
 
 
-@dataclass(frozen=True, slots=True)
 def checks_from_text(*stored: str | None) -> OwnChecks:
     """Return what a domain's columns spf, dkim and dmarc say."""
     return OwnChecks(*(None if text is None else Strictness(text) for text in stored))
 
 
+@dataclass(frozen=True, slots=True)
 class Present:
     """What the database holds: organisations by name, and which organisation has a domain."""
 
@@ -147,10 +148,11 @@ Decide = Callable[[Present], Sequence[Change]]
 
 
 class Tenants:
-    """The organisations in the database."""
+    """The organisations in the database; `sealing` seals the private keys that are added."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, sealing: Sealing) -> None:
         self._pool = pool
+        self._sealing = sealing
 
     async def present(self, organisations: Sequence[str], domains: Sequence[str] = ()) -> Present:
         """Return what these organisations hold, those that exist, and who has these domains."""
@@ -169,7 +171,7 @@ class Tenants:
             await cursor.execute("set local lock_timeout = '10s'")
             await cursor.execute(_LOCK)
             changes = decide(await _present(cursor, organisations, domains))
-            await _write(cursor, changes, now)
+            await _write(cursor, changes, now, self._sealing)
             return changes
 
         return await self._pool.interact(work)
@@ -199,15 +201,15 @@ async def _present(cursor: Cursor, organisations: Sequence[str], domains: Sequen
                 tuple(aliases.get(domain, ())),
                 tuple(keys.get(domain, ())),
                 None if tls is None else TlsLevel(tls),
-            )
-        )
                 checks_from_text(*checks),
                 check_from,
+            )
+        )
     holdings = {name: Holding(name, contact, tuple(held.get(id_, ())), scram) for id_, name, contact, scram in found}
     return Present(holdings, dict(await cursor.query(_OWNERS, (list(domains),))))
 
 
-async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
+async def _write(cursor: Cursor, changes: Sequence[Change], now: float, sealing: Sealing) -> None:
     """Remove first, so that a name may change its kind; then put what holds before what is held."""
     removed = [change for change in changes if change.sign is Sign.REMOVE]
     put = [change for change in changes if change.sign is not Sign.REMOVE]
@@ -231,7 +233,7 @@ async def _write(cursor: Cursor, changes: Sequence[Change], now: float) -> None:
     await _in_bulk(cursor, _PUT_PERMISSIONS, permissions)
     put_aliases = [_alias_row(change, item) for change, item in _of_kind(put, HeldAlias)]
     await _in_bulk(cursor, _PUT_ALIASES, put_aliases, _BETWEEN_TARGETS)
-    await put_keys(cursor, [(change.domain, item) for change, item in _of_kind(put, HeldKey)], now)
+    await put_keys(cursor, [(change.domain, item) for change, item in _of_kind(put, HeldKey)], now, sealing)
 
 
 def _of_kind(changes: Iterable[Change], kind: type[ItemType]) -> Sequence[tuple[Change, ItemType]]:
