@@ -12,7 +12,12 @@ from mtad.testing.world import World
 
 ALICE = "alice@acme.example"
 ENVELOPE = b"MAIL FROM:<ann@outside.example>\r\nRCPT TO:<alice@acme.example>\r\n"
-HEAD = b"Subject: x\r\n\r\n"
+HEAD = b"From: ann@outside.example\r\nSubject: x\r\n\r\n"
+
+
+def bdat(octets: bytes, *, last: bool = False) -> bytes:
+    """Return a chunk of these octets."""
+    return b"BDAT %d%s\r\n%s" % (len(octets), b" LAST" if last else b"", octets)
 
 
 class ExtensionsCase(SynchronousTestCase):
@@ -42,24 +47,22 @@ class ExtensionsCase(SynchronousTestCase):
 class ChunksTest(ExtensionsCase):
     def test_a_message_in_chunks(self) -> None:
         line = self.greeted()
-        chunks = b"BDAT 15\r\n" + HEAD + b"aBDAT 0\r\nBDAT 2\r\n\r\nBDAT 8 LAST\r\n..b\r\n.\r\n"
+        chunks = bdat(HEAD + b"a") + bdat(b"") + bdat(b"\r\n") + bdat(b"..b\r\n.\r\n", last=True)
         self.assertEqual(self.codes(line, ENVELOPE + chunks), [250] * 6)
         self.assertEqual(self.bodies(), [b"a\n..b\n.\n"])
 
     def test_a_message_octet_by_octet(self) -> None:
         line = self.greeted()
-        for octet in ENVELOPE + b"BDAT 15\r\n" + HEAD + b"a":
-            line.send(bytes([octet]))
-        for octet in b"BDAT 2 LAST\r\nbc":
+        for octet in ENVELOPE + bdat(HEAD + b"a") + bdat(b"bc", last=True):
             line.send(bytes([octet]))
         self.world.turn()
         self.assertEqual(self.bodies(), [b"abc\n"])
 
     def test_what_is_wrong_is_answered_once_a_command_and_ends_the_transaction(self) -> None:
         line = self.greeted()
-        chunks = b"BDAT 15\r\n" + HEAD + b"aBDAT 3\r\na\nbBDAT 30 LAST\r\nMAIL FROM:<evil@evil.example>\n"
+        chunks = bdat(HEAD + b"a") + bdat(b"a\nb") + bdat(b"MAIL FROM:<evil@evil.example>\n", last=True)
         self.assertEqual(self.codes(line, ENVELOPE + chunks), [250, 250, 250, 550, 503])
-        self.assertEqual(self.codes(line, ENVELOPE + b"BDAT 15 LAST\r\n" + HEAD + b"z"), [250, 250, 250])
+        self.assertEqual(self.codes(line, ENVELOPE + bdat(HEAD + b"z", last=True)), [250, 250, 250])
         self.assertEqual(self.bodies(), [b"z\n"])
         (refusal,) = [facts for facts in self.world.journal.of("smtp.rejected") if facts["stage"] == "data"]
         self.assertEqual(refusal["reason"], "bare-newline")
@@ -67,7 +70,7 @@ class ChunksTest(ExtensionsCase):
     def test_a_reset_forgets_the_chunks(self) -> None:
         for again in (b"RSET\r\n", b"EHLO outside.example\r\n"):
             line = self.greeted()
-            self.assertEqual(self.codes(line, ENVELOPE + b"BDAT 15\r\n" + HEAD + b"x" + again), [250] * 4)
+            self.assertEqual(self.codes(line, ENVELOPE + bdat(HEAD + b"x") + again), [250] * 4)
             self.assertEqual(self.codes(line, ENVELOPE + b"DATA\r\n" + HEAD + b"y\r\n.\r\n"), [250, 250, 354, 250])
         self.assertEqual(self.bodies(), [b"y\n"] * 2)
 
@@ -83,7 +86,7 @@ class ChunksTest(ExtensionsCase):
         chunk = (b"x" * 998 + b"\r\n") * 1000
         codes: list[int] = []
         while codes in ([], [250]):
-            codes = self.codes(line, b"BDAT %d\r\n" % len(chunk) + chunk)
+            codes = self.codes(line, bdat(chunk))
             left -= len(chunk)
         self.assertEqual(codes, [552])
         self.assertLess(left, 0)
@@ -97,7 +100,7 @@ class ChunksTest(ExtensionsCase):
 
     def test_a_stop_waits_for_the_last_chunk(self) -> None:
         line = self.greeted()
-        self.codes(line, ENVELOPE + b"BDAT 15\r\n" + HEAD + b"x")
+        self.codes(line, ENVELOPE + bdat(HEAD + b"x"))
         self.world.server.stopService()
         self.assertFalse(line.closed)
         self.assertEqual(self.codes(line, b"BDAT 0 LAST\r\n"), [250, 421])
