@@ -24,10 +24,13 @@ from mtad.model.reply import Reply
 from mtad.model.route import Route
 from mtad.model.tenant import Submitter
 from mtad.model.text import shown
-from mtad.model.verdict import Refuse
+from mtad.model.verdict import Accept, Refuse, Verdict
 from mtad.policy import content as content_policy
 
 ReceivedHeader = Callable[[Peer, str, list[Address]], bytes]
+Judge = Callable[[Submitter, Address | None, bytes], Awaitable[Verdict]]
+"""Of a submission, its reverse-path and its header block: may it be from whom it says it is?"""
+
 Sign = Callable[[Submitter, Address | None, Content], Awaitable[tuple[bytes, tuple[Event, ...]]]]
 """Of a submission, its reverse-path and its whole content: fields to put on top of it, and events that tell why."""
 
@@ -47,6 +50,11 @@ class Transaction:
     longest_line: int = 0
 
 
+async def by_anybody(submitter: Submitter, reverse_path: Address | None, header_block: bytes) -> Verdict:
+    """Let everybody write as anybody."""
+    return Accept("any author")
+
+
 async def unsigned(submitter: Submitter, reverse_path: Address | None, content: Content) -> tuple[bytes, tuple[()]]:
     """Sign nothing."""
     return b"", ()
@@ -55,7 +63,8 @@ async def unsigned(submitter: Submitter, reverse_path: Address | None, content: 
 class Reception:
     """Takes finished transactions into the queue. `lifetime_seconds` is how long delivery is tried.
 
-    Submissions are completed (`mtad.message.submission`) and given to `sign`; an Unavailable it raises is a 451.
+    Submissions are judged by their authors, completed (`mtad.message.submission`) and given to `sign`; an Unavailable
+    that any of it raises is a 451.
     """
 
     _log = Logger()
@@ -68,6 +77,7 @@ class Reception:
         journal: IJournal,
         hostname: str,
         lifetime_seconds: float,
+        judge: Judge = by_anybody,
         sign: Sign = unsigned,
     ) -> None:
         self._acceptance = acceptance
@@ -75,13 +85,14 @@ class Reception:
         self._journal = journal
         self._hostname = hostname
         self._lifetime_seconds = lifetime_seconds
+        self._judge = judge
         self._sign = sign
 
     async def receive(self, transaction: Transaction, received_header: ReceivedHeader) -> Reply:
         """Return the answer to the end of data."""
         try:
             block = headers.block(transaction.content)
-            verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
+            verdict = await self._judged(transaction, block)
             if isinstance(verdict, Refuse):
                 self._rejected(transaction, verdict.reason, verdict.reply)
                 return verdict.reply
@@ -94,6 +105,12 @@ class Reception:
             return replies.TEMPORARY_TROUBLE
         self._accepted(transaction, acceptance)
         return replies.queued(print_id(acceptance.content_id))
+
+    async def _judged(self, transaction: Transaction, block: bytes) -> Verdict:
+        verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
+        if isinstance(verdict, Refuse) or transaction.submitter is None:
+            return verdict
+        return await self._judge(transaction.submitter, transaction.envelope.reverse_path, block)
 
     async def _prepare(self, transaction: Transaction, block: bytes, received_header: ReceivedHeader) -> Acceptance:
         content_id = self._acceptance.next_id()
@@ -131,6 +148,7 @@ class Reception:
             printed_id=print_id(content_id),
             domain=reverse_path.domain if reverse_path else self._hostname,
             now=now,
+            author=submitter.own_address(reverse_path),
         )
         content = behind(received, completed)
         header, events = await self._sign(submitter, reverse_path, content)

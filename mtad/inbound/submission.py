@@ -10,17 +10,22 @@ from functools import partial
 
 from twisted.internet.defer import Deferred
 
-from mtad.inbound.reception import Sign
+from mtad.inbound.reception import Judge, Sign
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.interfaces import IDirectory
+from mtad.message import headers
+from mtad.message.author import authors
 from mtad.model.address import Address
 from mtad.model.content import Content
 from mtad.model.event import Event
 from mtad.model.route import Route
 from mtad.model.tenant import Submitter
 from mtad.model.verdict import Refuse, Verdict
+from mtad.policy import authorship
 from mtad.policy import submission as submission_policy
+from mtad.policy.authorship import Author
+from mtad.smtp.grammar import parse_address
 
 
 class SubmissionSession(InboundSession):
@@ -53,6 +58,34 @@ class SubmissionSession(InboundSession):
 
     def _route(self, forward_path: Address) -> Deferred[Route]:
         return self._means.routing.route_submission(forward_path, self._by.organisation)
+
+
+def judged_with(directory: IDirectory) -> Judge:
+    """Return what judges submissions by the authors that stand in their From fields."""
+
+    async def judge(submitter: Submitter, reverse_path: Address | None, header_block: bytes) -> Verdict:
+        own = submitter.own_address(reverse_path)
+        missing = own is not None and headers.first(header_block, b"From") is None
+        written = (str(own),) if missing else authors(header_block)
+        found = None if written is None else tuple([await _author(directory, text) for text in written])
+        checked = await _is_checked(directory, submitter, reverse_path)
+        return authorship.decide(authorship.AuthorFacts(submitter, found, checked))
+
+    return judge
+
+
+async def _author(directory: IDirectory, text: str) -> Author:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return Author(None, None)
+    return Author(address, await directory.domain(address.domain))
+
+
+async def _is_checked(directory: IDirectory, submitter: Submitter, reverse_path: Address | None) -> bool:
+    whose = submitter.credential.mailbox.address if submitter.credential is not None else reverse_path
+    domain = None if whose is None else await directory.domain(whose.domain)
+    return domain is None or domain.check_from
 
 
 def signed_by(signing: Signing) -> Sign:

@@ -1,4 +1,4 @@
-"""Who a message says it is from: the one address of its From field (RFC 5322 §3.4, §3.6.2), or all domains in it.
+"""Who a message says it is from: the one address of its From field (RFC 5322 §3.4, §3.6.2), or all, or their domains.
 
 Only a message with one From field that holds one address, readable in one way, has an author here: lists, groups,
 several fields and what could be read as several addresses have none. Comments and quoted text are passed over; all
@@ -15,6 +15,9 @@ MAX_OCTETS = 16 * 1024
 MAX_FIELDS = 100
 """Nor have more From fields than this."""
 
+MAX_AUTHORS = 100
+"""Who names more is not believed to be any of them."""
+
 _FOLDING = re.compile(rb"\r\n(?=[ \t])")
 # quoted-string = DQUOTE *(qtext / quoted-pair) DQUOTE
 _QUOTED = rb'"(?:[^"\\]|\\.)*+"'
@@ -28,6 +31,9 @@ _MAILBOX = re.compile(
     rb"\s*+(?:" + _ADDRESS + rb'|(?:[^"<>()\[\],:;@\\]++|' + _QUOTED + rb")*+<\s*+" + _ADDRESS + rb"\s*+>)\s*+",
     re.DOTALL,
 )
+
+# Behind a mailbox of a list (RFC 5322 §4.4 lets there be none before)
+_END = re.compile(rb"[ \t]*+(?:,|\Z)")
 
 # What may be a local part, with the domain behind it; anything else is passed over: no octet is looked at twice.
 _PIECES = re.compile(
@@ -48,6 +54,46 @@ def author(header_block: bytes) -> str | None:
         return None
     try:
         return (match[1] or match[2]).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def authors(header_block: bytes) -> tuple[str, ...] | None:
+    """Return all addresses in all From fields as written there; None when they cannot be told for sure.
+
+    So it is with a group, with what is read in more than one way, with more than MAX_AUTHORS of them, and with a header
+    of which only a part is looked at.
+    """
+    found: list[str] = []
+    for name, value in headers.fields(header_block):
+        if name.lower() == b"from":
+            listed = _listed(value)
+            if listed is None:
+                return None
+            found += listed
+    if len(found) > MAX_AUTHORS:
+        return None
+    return tuple(found) if len(header_block) < headers.MAX_OCTETS and headers.is_whole(header_block) else None
+
+
+def _listed(value: bytes) -> list[str] | None:
+    """Return the addresses of a mailbox-list, obsolete commas without anything between them included."""
+    text = None if len(value) > MAX_OCTETS else _without_comments(_FOLDING.sub(b"", value))
+    if text is None:
+        return None
+    found = []
+    at = 0
+    while at < len(text):
+        match = _MAILBOX.match(text, at)
+        if match is not None:
+            found.append(match[1] or match[2])
+            at = match.end()
+        end = _END.match(text, at)
+        if end is None:
+            return None
+        at = end.end()
+    try:
+        return [address.decode("utf-8") for address in found]
     except UnicodeDecodeError:
         return None
 

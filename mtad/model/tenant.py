@@ -109,3 +109,9 @@ class Submitter:
 
     organisation: int
     credential: Credential | None = None
+
+    def own_address(self, reverse_path: Address | None) -> Address | None:
+        """Return who a message is from that does not say it: the reverse-path, else the mailbox; None: nobody."""
+        if reverse_path is not None or self.credential is None:
+            return reverse_path
+        return self.credential.mailbox.address

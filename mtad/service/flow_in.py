@@ -16,7 +16,7 @@ from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
-from mtad.inbound.submission import SubmissionSession, signed_by
+from mtad.inbound.submission import SubmissionSession, judged_with, signed_by
 from mtad.inbound.verifiers import Verifiers
 from mtad.inbound.vouched import VouchedChecker
 from mtad.interfaces import Ports
@@ -34,6 +34,7 @@ def means(settings: Settings, ports: Ports, routing: RoutingService, queue: Queu
         journal=ports.journal,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,
+        judge=judged_with(ports.directory),
         sign=signed_by(Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)),
     )
     return Means(

@@ -127,6 +127,7 @@ class World:
         delivery: LocalDelivery | None = None,
         outbound_tls: TlsLevel | None = None,
         checks: OwnChecks = AS_THE_SERVER,
+        check_from: bool = True,
     ) -> None:
         """Let an organisation have these mailboxes, and nothing else in their domains."""
         domains: dict[str, list[HeldMailbox]] = {}
@@ -142,6 +143,7 @@ class World:
                 mailboxes=tuple(mailboxes),
                 outbound_tls=outbound_tls,
                 checks=checks,
+                check_from=check_from,
             )
             for name, mailboxes in domains.items()
         ]

@@ -354,6 +354,8 @@ class SubmissionTest(SynchronousTestCase):
         message = self.send(self.logged_in(), "c@shop.example")
         (signed,) = [event.facts for event in self.world.story(message) if event.kind == "signed"]
         self.assertEqual((signed["domain"], signed["because"]), ("acme.example", "author"))
+        self.world.host("alice@acme.example", "bob@acme.example", "c@shop.example", check_from=False)
+        self.world.credential("alice@acme.example", "wonderland", send_as=("*@shop.example",))
         line = self.logged_in()
         message = self.send(line, "c@shop.example", sender="x@shop.example", content=b"From: bob@acme.example\r\n\r\n")
         (signed,) = [event.facts for event in self.world.story(message) if event.kind == "signed"]

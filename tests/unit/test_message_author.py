@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.message import headers
-from mtad.message.author import MAX_FIELDS, MAX_OCTETS, author, author_domains
+from mtad.message.author import MAX_AUTHORS, MAX_FIELDS, MAX_OCTETS, author, author_domains, authors
 
 ANN = "ann@acme.example"
 
@@ -107,3 +107,53 @@ class AuthorTest(SynchronousTestCase):
             author_domains(b"From: %s\r\n" % (part * (MAX_OCTETS // len(part))))
             of(part * MAX_OCTETS)
         self.assertLess(time.perf_counter() - before, 2.0)
+
+
+class AuthorsTest(SynchronousTestCase):
+    def test_all_addresses_of_all_fields(self) -> None:
+        for fields, expected in (
+            (b"Subject: x\r\n", ()),
+            (b"From:\r\n", ()),
+            (b"From: ,\r\n", ()),
+            (b"From: Ann <ann@acme.example>\r\n", (ANN,)),
+            (b'From: "a, b" <ann@acme.example>, b@c.example\r\n', (ANN, "b@c.example")),
+            (b"From: ann@acme.example (x, y@z), ,\r\n b@c.example ,\r\n", (ANN, "b@c.example")),
+            (b"From: ann@acme.example\r\nfrom : b@c.example\r\n", (ANN, "b@c.example")),
+        ):
+            self.assertEqual(authors(fields), expected, fields)
+
+    def test_what_is_read_in_more_than_one_way_is_none(self) -> None:
+        for value in (
+            b"ann@acme.example b@c.example",
+            b"ann@acme.example <b@c.example>",
+            b"<ann@acme.example> b@c.example",
+            b"ann@acme.example; b@c.example",
+            b"Acme: ann@acme.example;",
+            b"<@relay.example:ann@acme.example>",
+            b"ann@acme.example, <b@c.example",
+            b"ann@acme.example (",
+            b"ann @acme.example",
+            b"\xff@acme.example",
+            b"Ann",
+            b"x" * MAX_OCTETS + b"@acme.example",
+            b"ann@acme.example," * MAX_AUTHORS,
+        ):
+            self.assertIsNone(authors(b"From: ann@acme.example\r\nFrom: " + value + b"\r\n"), value)
+
+    def test_a_header_that_is_not_looked_at_whole_has_none(self) -> None:
+        block = b"From: ann@acme.example\r\n" + b"X: y\r\n" * headers.MAX_FIELDS
+        self.assertIsNone(authors(block))
+        self.assertIsNone(authors(headers.block(b"From: ann@acme.example\r\nX: " + b"x" * headers.MAX_OCTETS)))
+
+    @given(st.binary(max_size=60))
+    def test_one_author_is_the_author(self, value: bytes) -> None:
+        block = b"From: " + value.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n"
+        single = author(block)
+        if single is not None:
+            self.assertEqual(authors(block), (single,))
+
+    def test_long_lists_take_no_longer_a_piece(self) -> None:
+        for piece in (b"a@b.example,", b",", b"a ", b'"', b"(", b"<", b"a,", b"a@b,c <"):
+            began = time.perf_counter()
+            authors(b"From: " + piece * (MAX_OCTETS // len(piece) - 1) + b"\r\n")
+            self.assertLess(time.perf_counter() - began, 0.2, piece)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.message.submission import completed
+from mtad.model.address import Address
 from mtad.model.content import blocks
 from mtad.testing.spool import MemorySpool
 
@@ -22,6 +23,16 @@ class CompletedTest(SynchronousTestCase):
         for content in (b"Subject: x\r\n\r\nDate: body\r\n", b"\r\nbody\r\n", b"", b"Dates: x\r\nX-Message-ID: y\r\n"):
             self.assertEqual(made(content), ADDED + content)
         self.assertEqual(made(b"Date: x\r\n\r\n"), ADDED.split(b"\r\n", 1)[1] + b"Date: x\r\n\r\n")
+
+    def test_a_message_without_an_author_gets_the_sender(self) -> None:
+        def from_ann(content: bytes) -> bytes:
+            return completed(
+                content, printed_id="I", domain="x.example", now=NOW, author=Address("a n", "acme.example")
+            )
+
+        self.assertTrue(from_ann(b"Subject: x\r\n\r\n").startswith(b'From: "a n"@acme.example\r\nDate: '))
+        for there in (b"From: x@y.example\r\n\r\n", b"FROM :\r\n\r\n"):
+            self.assertTrue(from_ann(there).startswith(b"Date: "), there)
 
     def test_what_is_there_stays_whatever_it_says(self) -> None:
         for content in (WHOLE + b"\r\nbody", WHOLE, b"Message-ID:\r\nDate:\r\n\r\n"):
