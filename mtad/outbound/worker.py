@@ -1,8 +1,9 @@
-"""The worker: begins jobs as room allows, a lane at a time in turn, settles what they came to.
+"""The worker: begins jobs whose turn it is as room allows, settles what they came to.
 
-Jobs come from two sides: handed over at acceptance with their content, and claimed from the database. A handed-over
-job that is not begun within 5 s, or whose content would exceed the budget, is given back in a batch; somebody with
-room will claim it (DESIGN D7). Octets are counted of what is in memory; of what is in the spool, how many jobs have
+Jobs come from two sides: handed over at acceptance with their content, and claimed from the database
+(`mtad.outbound.claiming`); in memory all compete by the same rule (`mtad.outbound.lanes`). A job that is not begun
+within 5 s, or was handed over with a content that would exceed the budget, is given back in a batch; somebody with room
+will claim it (DESIGN D7). Octets are counted of what is in memory; of what is in the spool, how many jobs have
 it. Nothing is begun without a good lease (D8). A report of failure is written with the settlement it belongs to, and
 claimed like anything that waits.
 """
@@ -24,8 +25,9 @@ from mtad.model.event import Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Disposal, Job, Lane, Row, Settlement
 from mtad.model.outcome import Outcome, Scope
+from mtad.outbound.claiming import Claiming
 from mtad.outbound.delivery import DeliveryService
-from mtad.outbound.lanes import Lanes, lane_of
+from mtad.outbound.lanes import Bounds, Lanes, lane_of
 from mtad.outbound.membership import Membership
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import MISSING, Schedule, hold, settle
@@ -33,8 +35,8 @@ from mtad.outbound.tasks import Tasks
 
 CLAIM_SECONDS = 1.0
 BEGIN_WITHIN_SECONDS = 5.0
-READY_LANES = 100
-IDLE_PAGES = 10
+CLAIMED_SHARE = 10
+"""A trip to the database before the next round is worth it for so great a part of the slots."""
 SETTLE_AGAIN_SECONDS = 1.0
 PATIENCE_SECONDS = 16.0
 LAST_SECONDS = 4.0
@@ -45,7 +47,7 @@ LAST_SECONDS = 4.0
 class Room:
     """How much a worker does at once: jobs, octets of content in memory, and jobs whose content is in the spool."""
 
-    jobs: int
+    jobs: Bounds
     content_octets: int = 64 * 1024 * 1024
     spooled_jobs: int = 200
 
@@ -83,9 +85,15 @@ class Worker(Service):
         self._content_octets = 0
         self._spooled_jobs = 0
         self._to_release: list[Job] = []
-        self._after: Lane | None = None
-        self._claiming = False
-        self._more_to_claim = False
+        self._claiming = Claiming(
+            queue=queue,
+            lanes=self._lanes,
+            wall=wall,
+            journal=journal,
+            owner=membership.owner,
+            may=lambda: membership.good and not self._stopping,
+            took=self._take_claimed,
+        )
         self._books: dict[tuple[int, int], int] = {}
         self._tasks = Tasks(clock, journal)
         self._deliveries = Tasks(clock, journal)
@@ -186,7 +194,7 @@ class Worker(Service):
         self._journal.record("queue.memory", jobs=len(self._books), octets=self._content_octets)
         if self._membership.good and not self._stopping:
             self._pump()
-            await self._claim()
+            await self._claiming.round()
 
     def _expire(self) -> None:
         """Give up what has waited too long in memory."""
@@ -206,48 +214,19 @@ class Worker(Service):
             raise
         for job in given_back:
             self._leave(job)
+        self._claiming.learn([lane_of(job) for job in given_back])
         self._journal.record("queue.released", count=len(rows))
 
-    async def _claim(self) -> None:
-        """Claim as long as there is room and something to claim, page after page of the lanes that are ready.
-
-        After IDLE_PAGES without anything the rest of the lanes waits for the next round.
-        """
-        if self._claiming:
-            return
-        self._claiming = True
-        self._more_to_claim = False
-        try:
-            idle = 0
-            while self._lanes.free and self._membership.good and not self._stopping:
-                ready = await self._queue.ready(self._wall.now(), READY_LANES, self._after)
-                self._after = ready.after
-                claimed = await self._claim_from(ready.lanes)
-                idle = 0 if claimed else idle + 1
-                if idle == IDLE_PAGES or (idle and self._after is None):
-                    return
-        finally:
-            self._claiming = False
-
-    async def _claim_from(self, ready: Sequence[Lane]) -> bool:
-        open_ = [lane for lane in ready if self._lanes.room(lane)][: self._lanes.free]
-        self._more_to_claim = self._more_to_claim or len(open_) < len(ready)
-        if not open_:
-            return False
-        per_lane = max(1, min(self._lanes.free // len(open_), *map(self._lanes.room, open_)))
-        claimed = await self._queue.claim(self._membership.owner(), open_, per_lane, self._wall.now())
+    def _take_claimed(self, claimed: Sequence[Job]) -> None:
         for job in claimed:
             self._enter(job)
             self._lanes.wait(job, self._clock.seconds())
         self._pump()
-        if claimed:
-            self._journal.record("queue.claimed", count=sum(len(job.targets) for job in claimed))
-        return bool(claimed)
 
     def _claim_more(self, lane: Lane) -> None:
         """Claim before the next round when there is more, and the lane has room for a good part of it."""
-        if self._more_to_claim and not self._claiming and self._lanes.room(lane) >= self._room.jobs // 10:
-            self._tasks.start(self._claim(), "claim")
+        if self._claiming.more and self._lanes.lane_room(lane) >= self._room.jobs.slots // CLAIMED_SHARE:
+            self._tasks.start(self._claiming.again(), "claim")
 
     def _fits(self, job: Job) -> bool:
         """Whether a job's content can be read; one that was handed over has it, and one alone always can."""
@@ -255,7 +234,7 @@ class Worker(Service):
         return job.content is not None or alone or self._has_room(job)
 
     def _pump(self) -> None:
-        """Begin jobs, one of each lane in turn."""
+        """Begin jobs whose turn it is."""
         while self._membership.good and (job := self._lanes.begin(self._fits)) is not None:
             if job.content is None:
                 self._hold(job)

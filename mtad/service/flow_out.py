@@ -10,7 +10,8 @@ from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import Credentials, NextHop
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 from mtad.outbound.client import MailClient
-from mtad.outbound.delivery import DeliveryService
+from mtad.outbound.delivery import ELSEWHERE, DeliveryService
+from mtad.outbound.lanes import Bounds
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.membership import Membership
 from mtad.outbound.queue import QueueService
@@ -46,7 +47,6 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
         expelled=lambda: worker.forget(),
     )
     delivery = _delivery(settings, ports, membership)
-    jobs = settings.queue.workers * settings.queue.connections_per_worker
     reporting = Reporting(
         directory=ports.directory,
         route=routing.route,
@@ -69,7 +69,7 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
             max_retry_delay_seconds=settings.queue.max_retry_delay,
             max_retries=settings.queue.max_retries,
         ),
-        room=Room(jobs=jobs),
+        room=Room(jobs=_bounds(settings)),
     )
     queue = QueueService(
         queue=ports.queue,
@@ -81,6 +81,25 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
         journal=ports.journal,
     )
     return FlowOut(membership=membership, delivery=delivery, worker=worker, queue=queue)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    """Return how many jobs may have begun, in all and with one server elsewhere.
+
+    Which server serves a domain here is known only once it is looked up; its jobs are bounded as any lane's.
+    """
+    relayed = settings.delivery.relay is not None
+
+    def place(destination: str) -> str | None:
+        if not destination.startswith(f"{ELSEWHERE}:"):
+            return None
+        return ELSEWHERE if relayed else destination
+
+    return Bounds(
+        slots=settings.queue.workers * settings.queue.connections_per_worker,
+        at_place=settings.delivery.max_connections_per_destination,
+        place=place,
+    )
 
 
 def _delivery(settings: Settings, ports: Ports, membership: Membership) -> DeliveryService:

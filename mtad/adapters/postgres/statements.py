@@ -329,8 +329,9 @@ SEIZE = _statement(
     shared=_TAKEN,
 )
 
-# $1 now, $2 limit of lanes found, $3 and $4 the lane to begin behind, $5 limit of lanes visited. Two descents of the
-# index a lane, however many rows it has. Returns lanes found, and the last one visited if there may be more behind.
+# $1 now, $2 limit of lanes found, $3 and $4 the lane to begin behind, $5 limit of lanes visited. One descent of the
+# index a lane, however many rows it has, to the row that is due first. Returns lanes found, and the last one visited if
+# there may be more behind.
 READY = Statement(
     "ready",
     """
@@ -339,14 +340,10 @@ READY = Statement(
         union all
         select next.organisation, next.destination, next.due, lane.visited + 1, lane.found + next.due::int
         from lane cross join lateral (
-            select q.organisation, q.destination, exists (
-                select from message_queue d
-                where d.status = 'queued' and d.organisation = q.organisation and d.destination = q.destination
-                    and d.due <= $1::timestamptz
-            ) as due
+            select q.organisation, q.destination, q.due <= $1::timestamptz as due
             from message_queue q
             where q.status = 'queued' and (q.organisation, q.destination) > (lane.organisation, lane.destination)
-            order by q.organisation, q.destination limit 1
+            order by q.organisation, q.destination, q.due limit 1
         ) next
         where lane.found < $2::int8 and lane.visited < $5::int8
     )
