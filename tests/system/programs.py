@@ -41,8 +41,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 CONFLICTING = frozenset({"exim4-daemon-light"})
 """What Debian does not let be beside the others. It is only unpacked."""
 
-NEED_ROOT = frozenset({"dovecot-core", "dovecot-lmtpd"})
-"""What only root can make use of."""
+ONLY_INSTALLED = frozenset({"dovecot-core", "dovecot-lmtpd", "nodejs"})
+"""What is of no use unpacked: Dovecot needs root, and Debian's Node looks for its parts where they are installed."""
 
 
 def unpacked() -> Path:

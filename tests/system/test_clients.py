@@ -1,7 +1,9 @@
 """Mail that other people's clients send, on real ports: what they are told, and what is in the mailbox then."""
 
 import json
+import os
 import ssl
+import tempfile
 from itertools import product
 from pathlib import Path
 from smtplib import SMTP, SMTP_SSL
@@ -163,6 +165,13 @@ class NodemailerTest(ClientCase):
 
 
 class PostfixToolsTest(ClientCase):
+    def setUp(self) -> None:
+        super().setUp()
+        configuration = tempfile.TemporaryDirectory(prefix="mtad-test-")
+        self.addCleanup(configuration.cleanup)
+        Path(configuration.name, "main.cf").touch()
+        self.patch(os, "environ", {**os.environ, "MAIL_CONFIG": configuration.name})
+
     def test_posttls_finger_verifies_all_ports(self) -> None:
         ports = {self.server.smtp_port: "-c", self.server.submission_port: "-c", self.server.submissions_port: "-wc"}
         for port, switches in ports.items():
