@@ -44,6 +44,7 @@ from mtad.config.sections import (
     Smtp,
     Timeline,
     Tls,
+    Verification,
     Wrong,
 )
 
@@ -84,6 +85,7 @@ __all__ = [
     "SourceAddress",
     "Timeline",
     "Tls",
+    "Verification",
     "Wrong",
     "decode_yaml",
     "load",

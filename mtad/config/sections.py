@@ -30,6 +30,7 @@ from mtad.config.kinds import (
     Secret,
     SourceAddress,
 )
+from mtad.model.authentication import Checks, Strictness
 from mtad.model.endpoint import HostPort, parse
 from mtad.model.journal import Level
 from mtad.model.master_key import MasterKey, parse_master_keys
@@ -361,6 +362,24 @@ class Tls(Section, frozen=True):
         return bool(self.all) and self.enabled is not False
 
 
+class Verification(Section, frozen=True):
+    """How strictly the identity of received mail is checked where its domain does not say, and who tells the results.
+
+    `authserv_id` None means the hostname. Where one of `trusted_arc_sealers` saw DMARC pass, that counts as a pass.
+    """
+
+    spf: Strictness = Strictness.MONITOR
+    dkim: Strictness = Strictness.MONITOR
+    dmarc: Strictness = Strictness.ENFORCE
+    authserv_id: Hostname | None = None
+    trusted_arc_sealers: tuple[Hostname, ...] = ()
+
+    @property
+    def checks(self) -> Checks:
+        """How strictly, as the policies have it."""
+        return Checks(self.spf, self.dkim, self.dmarc)
+
+
 class Timeline(Section, frozen=True):
     """What happened to messages, and how long that is known. Its partitions are days."""
 
@@ -400,6 +419,7 @@ class Settings(Section, frozen=True):
     queue: Queue = Queue()
     delivery: Delivery = Delivery()
     tls: Tls = Tls()
+    verification: Verification = Verification()
     timeline: Timeline = Timeline()
     metrics: Metrics = Metrics()
     logging: Logging = Logging()

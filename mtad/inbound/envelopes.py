@@ -9,8 +9,8 @@ organisation's domains it is foreign mail (DESIGN D12), which tells nothing of t
 from.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from mtad.model import event
 from mtad.model.address import Address, path
@@ -22,6 +22,7 @@ from mtad.model.report import Action, asks, behind_alias
 from mtad.model.route import Place, Route
 from mtad.model.tenant import Submitter
 from mtad.model.text import shown
+from mtad.model.verdict import Quarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Stamp:
     """What is the same for all messages of a transaction. `message_id` is the header's raw value, if any.
 
     `submitter` is who submitted it, None for mail from outside; `events` are further ones of the submitter's own story.
-    `parameters` are those of MAIL; `longest_line` is told where it is longer than lines should be (not 0).
+    `parameters` are those of MAIL; `longest_line` is told where it is longer than lines should be (not 0). `verified`
+    says of each organisation what its story is told of whom the mail is from, `quarantines` why forward-paths are kept.
     """
 
     content_id: int
@@ -42,6 +44,8 @@ class Stamp:
     events: tuple[Event, ...] = ()
     parameters: Parameters = PLAIN
     longest_line: int = 0
+    verified: Mapping[int, Event] = field(default_factory=dict)
+    quarantines: Mapping[Address, Quarantine] = field(default_factory=dict)
 
 
 def address_messages(
@@ -75,7 +79,8 @@ def _message(
     routes: list[Route],
     stamp: Stamp,
 ) -> Message:
-    recipients = _recipients(routes)
+    chosen = _chosen(routes, stamp.quarantines)
+    recipients = _recipients(chosen)
     told = print_id(stamp.content_id) if message_id != stamp.content_id else None
     header_id = shown(stamp.message_id.strip(), 250) if stamp.message_id else None
     foreign = stamp.submitter is not None and not _is_own(organisation, stamp)
@@ -94,10 +99,13 @@ def _message(
         keys=(*_keys(None if foreign else peer, reverse_path, recipients, header_id), *((told,) if told else ())),
         events=(
             received(peer, reverse_path, stamp, header_id, told),
+            *([stamp.verified[organisation]] if organisation in stamp.verified else ()),
             *(() if foreign else stamp.events),
             *_routed(routes, stamp.now),
+            *_quarantined(chosen, stamp),
         ),
         parameters=stamp.parameters,
+        quarantined=frozenset(n for n, (route, _) in enumerate(chosen) if route.forward_path in stamp.quarantines),
     )
 
 
@@ -106,16 +114,27 @@ def _is_own(organisation: int | None, stamp: Stamp) -> bool:
     return stamp.submitter is not None and organisation == stamp.submitter.organisation
 
 
-def _recipients(routes: list[Route]) -> tuple[Recipient, ...]:
-    """Return each place once, for the first of the forward-paths that lead there and ask to be told most."""
+def _chosen(routes: list[Route], quarantines: Mapping[Address, Quarantine]) -> list[tuple[Route, Place]]:
+    """Return each place once, for the first of the forward-paths that lead there and ask to be told most.
+
+    One that is quarantined counts only where no other leads there.
+    """
     chosen: dict[str, tuple[Route, Place]] = {}
+
+    def weight(route: Route) -> tuple[bool, int]:
+        return route.forward_path not in quarantines, _asked(route)
+
     for route in routes:
         for place in route.places:
             kept = chosen.get(place.address.key)
-            if kept is None or _asked(route) > _asked(kept[0]):
+            if kept is None or weight(route) > weight(kept[0]):
                 chosen[place.address.key] = (route, place)
+    return list(chosen.values())
+
+
+def _recipients(chosen: list[tuple[Route, Place]]) -> tuple[Recipient, ...]:
     told: set[Address] = set()
-    return tuple(_recipient(n, route, place, told) for n, (route, place) in enumerate(chosen.values()))
+    return tuple(_recipient(n, route, place, told) for n, (route, place) in enumerate(chosen))
 
 
 def _asked(route: Route) -> int:
@@ -200,3 +219,20 @@ def _routed(routes: list[Route], now: float) -> list[Event]:
         )
         for route in routes
     ]
+
+
+def _quarantined(chosen: list[tuple[Route, Place]], stamp: Stamp) -> Iterator[Event]:
+    """Yield what is told of recipients that are kept, an event for each rule and reason."""
+    kept: dict[Quarantine, list[str]] = {}
+    for route, place in chosen:
+        quarantine = stamp.quarantines.get(route.forward_path)
+        if quarantine is not None:
+            kept.setdefault(quarantine, []).append(str(place.address))
+    for quarantine, recipients in kept.items():
+        facts: dict[str, Fact] = {
+            "rule": quarantine.rule,
+            "reason": quarantine.reason,
+            "recipients": recipients[: event.NAMED_RECIPIENTS],
+            "count": len(recipients),
+        }
+        yield Event(event.QUARANTINED, stamp.now, facts)

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from mtad.inbound.envelopes import Stamp, address_messages
+from mtad.inbound.screening import Screened, Screening
 from mtad.interfaces import IAcceptance, IJournal, IWallClock
 from mtad.message import headers, submission
+from mtad.message.authentication_results import without_claims
 from mtad.model import replies
 from mtad.model.address import Address, path
 from mtad.model.content import Content, behind
 from mtad.model.envelope import Envelope, Peer
 from mtad.model.errors import Unacceptable, Unavailable
-from mtad.model.event import Event
+from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance
 from mtad.model.reply import Reply
@@ -63,6 +65,8 @@ async def unsigned(submitter: Submitter, reverse_path: Address | None, content: 
 class Reception:
     """Takes finished transactions into the queue. `lifetime_seconds` is how long delivery is tried.
 
+    What says in Authentication-Results to be by `authserv_id` is so, or is taken out. Who a message is from `screening`
+    finds out, and what becomes of it for that.
     Submissions are judged by their authors, completed (`mtad.message.submission`) and given to `sign`; an Unavailable
     that any of it raises is a 451.
     """
@@ -76,7 +80,9 @@ class Reception:
         clock: IWallClock,
         journal: IJournal,
         hostname: str,
+        authserv_id: str,
         lifetime_seconds: float,
+        screening: Screening,
         judge: Judge = by_anybody,
         sign: Sign = unsigned,
     ) -> None:
@@ -84,7 +90,9 @@ class Reception:
         self._clock = clock
         self._journal = journal
         self._hostname = hostname
+        self._authserv_id = authserv_id
         self._lifetime_seconds = lifetime_seconds
+        self._screening = screening
         self._judge = judge
         self._sign = sign
 
@@ -97,7 +105,12 @@ class Reception:
                 self._rejected(transaction, verdict.reason, verdict.reply)
                 return verdict.reply
             await self._acceptance.ready()
-            acceptance = await self._prepare(transaction, block, received_header)
+            screened = await self._screen(transaction, block)
+            if screened.refusal is not None:
+                refusal = screened.refusal
+                self._rejected(transaction, refusal.reason, refusal.reply, **screened.told)
+                return refusal.reply
+            acceptance = await self._prepare(transaction, block, screened, received_header)
             await self._acceptance.accept(acceptance)
         except (Unavailable, Unacceptable) as trouble:
             reason = "unavailable" if isinstance(trouble, Unavailable) else "unacceptable"
@@ -112,13 +125,23 @@ class Reception:
             return verdict
         return await self._judge(transaction.submitter, transaction.envelope.reverse_path, block)
 
-    async def _prepare(self, transaction: Transaction, block: bytes, received_header: ReceivedHeader) -> Acceptance:
+    async def _screen(self, transaction: Transaction, block: bytes) -> Screened:
+        reverse_path, routes, content = transaction.envelope.reverse_path, transaction.routes, transaction.content
+        submitter = transaction.submitter
+        if submitter is None:
+            return await self._screening.received(transaction.peer, reverse_path, routes, content)
+        added = submission.missing_from(block, submitter.own_address(reverse_path))
+        return await self._screening.submitted(submitter, reverse_path, routes, behind(added, content))
+
+    async def _prepare(
+        self, transaction: Transaction, block: bytes, screened: Screened, received_header: ReceivedHeader
+    ) -> Acceptance:
         content_id = self._acceptance.next_id()
         now = self._clock.now()
         reverse_path = transaction.envelope.reverse_path
         forward_paths = [route.forward_path for route in transaction.routes]
         received = received_header(transaction.peer, print_id(content_id), forward_paths)
-        content = behind(received, transaction.content)
+        content = behind(screened.header + received, self._without_claims(transaction.content))
         events: tuple[Event, ...] = ()
         if transaction.submitter is not None:
             content, events = await self._submitted(transaction, transaction.submitter, received, content_id, now)
@@ -134,6 +157,8 @@ class Reception:
             events=events,
             parameters=transaction.envelope.parameters,
             longest_line=transaction.longest_line,
+            verified=screened.verified,
+            quarantines=screened.quarantines,
         )
         messages = address_messages(transaction.peer, reverse_path, transaction.routes, stamp)
         return Acceptance(content_id, content, messages)
@@ -144,7 +169,7 @@ class Reception:
         """Return a submission's content, complete and signed, and what the signing has to tell."""
         reverse_path = transaction.envelope.reverse_path
         completed = submission.completed(
-            transaction.content,
+            self._without_claims(transaction.content),
             printed_id=print_id(content_id),
             domain=reverse_path.domain if reverse_path else self._hostname,
             now=now,
@@ -153,6 +178,10 @@ class Reception:
         content = behind(received, completed)
         header, events = await self._sign(submitter, reverse_path, content)
         return behind(header, content), events
+
+    def _without_claims(self, content: Content) -> Content:
+        """Return content without results that claim to be ours: whatever was checked before us, we did not."""
+        return without_claims(content, headers.block(content), self._authserv_id)
 
     def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
         noted = {"longest_line": transaction.longest_line} if transaction.longest_line else {}
@@ -168,7 +197,7 @@ class Reception:
                 **noted,
             )
 
-    def _rejected(self, transaction: Transaction, reason: str, reply: Reply, **facts: str) -> None:
+    def _rejected(self, transaction: Transaction, reason: str, reply: Reply, **facts: Fact) -> None:
         self._journal.record(
             "smtp.rejected",
             stage="message",

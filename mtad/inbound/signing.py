@@ -53,7 +53,7 @@ class Signing:
     ) -> Signed:
         """Return the signatures of content that nothing is added to any more but trace fields; raises Unavailable."""
         block = headers.block(content)
-        if len(block) >= headers.MAX_OCTETS or not headers.is_whole(block):
+        if _is_too_large(block):
             return self._unsigned("the header is too large to be signed")
         signer = decide(await self._facts(block, organisation, reverse_path, may_author))
         if signer is None:
@@ -64,6 +64,15 @@ class Signing:
         body_hash = await self._body_hash(headers.body(content, block))
         made = await self._signatures(SignedFields(headers.fields(block)), body_hash, keys)
         return Signed(made, self._event(signer, selectors=[key.selector for key in keys]))
+
+    async def signer(
+        self, content: Content, *, organisation: int, reverse_path: Address | None, may_author: MayAuthor
+    ) -> Signer | None:
+        """Return who content is due to be signed by, whether there is a key or not; raises Unavailable."""
+        block = headers.block(content)
+        if _is_too_large(block):
+            return None
+        return decide(await self._facts(block, organisation, reverse_path, may_author))
 
     async def _facts(
         self, block: bytes, organisation: int, reverse_path: Address | None, may_author: MayAuthor
@@ -102,6 +111,10 @@ class Signing:
     def _event(self, signer: Signer | None, **facts: Fact) -> Event:
         whose: dict[str, Fact] = {} if signer is None else {"domain": signer.domain, "because": signer.because}
         return Event(event.SIGNED, self._wall.now(), {**whose, **facts})
+
+
+def _is_too_large(block: bytes) -> bool:
+    return len(block) >= headers.MAX_OCTETS or not headers.is_whole(block)
 
 
 def _address(text: str | None) -> Address | None:

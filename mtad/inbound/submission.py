@@ -11,6 +11,7 @@ from functools import partial
 from twisted.internet.defer import Deferred
 
 from mtad.inbound.reception import Judge, Sign
+from mtad.inbound.screening import SignerOf
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
 from mtad.interfaces import IDirectory
@@ -103,3 +104,18 @@ def signed_by(signing: Signing) -> Sign:
         return signed.header, (signed.event,)
 
     return sign
+
+
+def signer_of(signing: Signing) -> SignerOf:
+    """Return what says whose signature a submission is due, by the same rule."""
+
+    async def due(submitter: Submitter, reverse_path: Address | None, content: Content) -> str | None:
+        signer = await signing.signer(
+            content,
+            organisation=submitter.organisation,
+            reverse_path=reverse_path,
+            may_author=partial(submission_policy.may_send_as, submitter),
+        )
+        return None if signer is None else signer.domain
+
+    return due

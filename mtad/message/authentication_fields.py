@@ -25,19 +25,23 @@ class Subject:
 
 
 def authentication_results(found: Authentication, subject: Subject, authserv_id: str) -> bytes:
-    """Return the Authentication-Results field of a message; `authserv_id` is who says so."""
+    """Return the Authentication-Results field of a message; `authserv_id` is who says so.
+
+    What was not checked is not in it.
+    """
     results = [
         *(_spf(each, subject) for each in found.spf),
         *(_dkim(each) for each in found.dkim),
-        _dmarc(found.dmarc),
     ]
+    if found.dmarc.domain or found.dmarc.result is not Result.NONE:
+        results.append(_dmarc(found.dmarc))
     if found.arc.result is not Result.NONE:
         results.append(f"arc={found.arc.result.value}{_comment(found.arc.reason)}")
     if found.iprev.result is not Result.NONE:
         results.append(
             f"iprev={found.iprev.result.value}{_comment(found.iprev.name)} policy.iprev={_value(subject.ip)}"
         )
-    lines = ";\r\n\t".join((authserv_id, *results))
+    lines = ";\r\n\t".join((authserv_id, *(results or ["none"])))
     return f"Authentication-Results: {lines}\r\n".encode("ascii")
 
 

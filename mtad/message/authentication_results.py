@@ -7,17 +7,27 @@
 
 Whoever wrote the field may have written anything: whose id it claims is told whatever follows it, and of the results
 those are told that can be read. All scans are linear, over a field of bounded length. Properties and reasons are passed
-over, and nothing is believed here.
+over, and nothing is believed here. What claims to be ours and came from elsewhere is taken out (§5).
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
+from mtad.message import headers
+from mtad.model.content import Content, behind
 from mtad.model.text import shown
 
 MAX_OCTETS = 16 * 1024
 MAX_RESULTS = 50
+
+MAX_FIELDS_READ = 50
+"""Of so many fields in a message it is read whose id they claim; nobody honest has more, so further ones go unread."""
+
+MAX_ID_OCTETS = 512
+"""So much of a field has to tell whose id it claims; what does not may claim ours."""
+
 _SHOWN_CHARACTERS = 255
 
 _WHITE = b" \t\r\n"
@@ -53,6 +63,24 @@ def parse(value: bytes) -> AuthenticationResults:
 def dmarc_passed(value: bytes) -> bool:
     """Return whether it says that DMARC passed, and nothing else of DMARC."""
     return {result for method, result in parse(value).results if method == "dmarc"} == {"pass"}
+
+
+def without_claims(content: Content, header_block: bytes, authserv_id: str) -> Content:
+    """Return content without the fields of its header, which is `header_block`, that claim to be by `authserv_id`."""
+    seen = count(1)
+    kept = headers.without(
+        header_block,
+        b"Authentication-Results",
+        lambda value: next(seen) > MAX_FIELDS_READ or _claims(value, authserv_id),
+    )
+    return content if len(kept) == len(header_block) else behind(kept, content, len(header_block))
+
+
+def _claims(value: bytes, authserv_id: str) -> bool:
+    words = next(_infos(value[:MAX_ID_OCTETS]))
+    if not words:
+        return len(value) > MAX_ID_OCTETS
+    return _text(words[0]).removesuffix(".") == authserv_id.lower()
 
 
 def _infos(text: bytes) -> Iterator[list[bytes]]:

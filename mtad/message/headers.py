@@ -10,6 +10,7 @@ Content has no lone CR or LF when it comes here (`mtad.smtp.data`). It may still
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 
@@ -78,6 +79,24 @@ def count(header_block: bytes, name: bytes) -> int:
     """Return how many fields have that name, in any case, counting no further than `MAX_FIELDS`."""
     found = _beginning(name.lower()).finditer(_searchable(header_block))
     return sum(1 for _ in islice(found, MAX_FIELDS))
+
+
+def without(header_block: bytes, name: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
+    """Return a block without those fields of that name, in any case, whose raw values are unwanted.
+
+    All fields are looked at, however many there are.
+    """
+    if first(header_block, name) is None:
+        return header_block
+    beginning = name.lower()
+    kept = []
+    for line in _FIELD_END.split(header_block):
+        if line[: len(beginning)].lower() == beginning:
+            named, colon, value = line.partition(b":")
+            if colon and named.rstrip(b" \t").lower() == beginning and unwanted(value):
+                continue
+        kept.append(line)
+    return b"\r\n".join(kept)
 
 
 def _found(pattern: re.Pattern[bytes], header_block: bytes) -> list[tuple[bytes, bytes]]:

@@ -14,9 +14,11 @@ from mtad.inbound.failures import Failures
 from mtad.inbound.gate import Gate
 from mtad.inbound.reception import Reception
 from mtad.inbound.routing import RoutingService
+from mtad.inbound.screening import Identity, Screening
 from mtad.inbound.session import InboundSession, Means
 from mtad.inbound.signing import Signing
-from mtad.inbound.submission import SubmissionSession, judged_with, signed_by
+from mtad.inbound.submission import SubmissionSession, judged_with, signed_by, signer_of
+from mtad.inbound.verification import VerificationService
 from mtad.inbound.verifiers import Verifiers
 from mtad.inbound.vouched import VouchedChecker
 from mtad.interfaces import Ports
@@ -26,16 +28,41 @@ from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
 from mtad.smtp.sasl import Login
 
 
-def means(settings: Settings, ports: Ports, routing: RoutingService, queue: QueueService) -> Means:
+def verification(settings: Settings, ports: Ports) -> VerificationService:
+    """Return what finds out who mail is from."""
+    return VerificationService(
+        resolver=ports.resolver, clock=ports.clock, wall=ports.wall, hostname=settings.server.hostname
+    )
+
+
+def means(
+    settings: Settings, ports: Ports, routing: RoutingService, verification: VerificationService, queue: QueueService
+) -> Means:
     """Return what every session works with."""
     reception = Reception(
+    signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)
+    identity = Identity(
+        checks=settings.verification.checks,
+        authserv_id=settings.verification.authserv_id or settings.server.hostname,
+        hostname=settings.server.hostname,
+        trusted_sealers=frozenset(settings.verification.trusted_arc_sealers),
+    )
+    screening = Screening(
+        verification=verification,
+        signer_of=signer_of(signing),
+        clock=ports.wall,
+        journal=ports.journal,
+        terms=identity,
+    )
         acceptance=queue,
         clock=ports.wall,
         journal=ports.journal,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,
+        authserv_id=identity.authserv_id,
         judge=judged_with(ports.directory),
-        sign=signed_by(Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)),
+        screening=screening,
+        sign=signed_by(signing),
     )
     return Means(
         routing=routing,

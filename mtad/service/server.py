@@ -20,7 +20,7 @@ from mtad.model.errors import Unavailable
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
-from mtad.service.flow_in import entrances, means
+from mtad.service.flow_in import entrances, means, verification
 from mtad.service.flow_out import flow_out
 from mtad.web.site import site
 
@@ -57,7 +57,9 @@ class Server(MultiService):
             self._housekeeping,
         ):
             service.setServiceParent(self)
-        common = means(settings, ports, routing, self._out.queue)
+        verifying = verification(settings, ports)
+        verifying.setServiceParent(self)
+        common = means(settings, ports, routing, verifying, self._out.queue)
         mail = entrances(settings, ports, common)
         self._mail_ports = [factory for _, factory in mail]
         self._mail_listeners = [ports.network.listen(address, factory) for address, factory in mail]

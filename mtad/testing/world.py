@@ -17,10 +17,10 @@ from random import Random
 
 from twisted.internet.task import Clock
 
-from mtad.config import Delivery, Hostname, Maildir, Server, Settings
+from mtad.config import Delivery, Hostname, Maildir, Server, Settings, Verification
 from mtad.interfaces import Ports
 from mtad.model.address import Address
-from mtad.model.authentication import AS_THE_SERVER, OwnChecks
+from mtad.model.authentication import AS_THE_SERVER, OwnChecks, Strictness
 from mtad.model.event import Event
 from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
@@ -46,12 +46,19 @@ HOUR = 3600.0
 DAY = 86400.0
 
 
-def settings(path: Path) -> Settings:
-    """Return the settings of a world: the defaults, Maildirs below `path`, room for all sessions a test leaves open."""
+UNCHECKED = Verification(spf=Strictness.OFF, dkim=Strictness.OFF, dmarc=Strictness.OFF)
+
+
+def settings(path: Path, verification: Verification = UNCHECKED) -> Settings:
+    """Return the settings of a world: the defaults, Maildirs below `path`, room for all sessions a test leaves open.
+
+    Who mail is from matters only where a test says so.
+    """
     return Settings(
         server=Server(hostname=Hostname(HOSTNAME), state_dir=path, max_connections_per_ip=1_000_000),
         delivery=Delivery(local=Maildir(path=path / "mail")),
     )
+        verification=verification,
 
 
 class World:
