@@ -6,7 +6,9 @@ freed like those of any node that died.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from mtad.adapters.clock import SystemClock
@@ -16,11 +18,14 @@ from mtad.adapters.sealing import Sealing
 from mtad.config import Settings
 from mtad.ctl.access import Stores
 from mtad.inbound.routing import RoutingService
-from mtad.interfaces import IWakeups
+from mtad.inbound.signing import Signing
+from mtad.interfaces import IOffload, IWakeups
 from mtad.model.identity import next_id
 from mtad.model.job import Node, Settlement
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import return_to_sender
+
+T = TypeVar("T")
 
 
 @implementer(IWakeups)
@@ -29,6 +34,15 @@ class NoNews:
 
     def listen(self, heard: Callable[[str, str], None], lost: Callable[[], None]) -> None:
         """Promise nothing."""
+
+
+@implementer(IOffload)
+class Here:
+    """For a process that holds up nobody but itself."""
+
+    def run(self, work: Callable[..., T], *arguments: object) -> "Deferred[T]":
+        """Run `work(*arguments)` now."""
+        return maybeDeferred(work, *arguments)
 
 
 class Ids:
@@ -64,6 +78,7 @@ async def give_back(message: int, stores: Stores, settings: Settings, by: str) -
     reporting = Reporting(
         directory=directory,
         route=routing.route,
+        sign=Signing(directory=directory, offload=Here(), clock=stores.reactor, wall=clock).sign_report,
         next_id=ids.next,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,

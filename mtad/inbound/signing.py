@@ -1,4 +1,4 @@
-"""Signing: what a domain of the submitter's organisation says of a submission, made once, at acceptance (DESIGN D9).
+"""Signing: what a domain of the sender's organisation says of its mail, made once, at acceptance (DESIGN D9).
 
 It says whose keys sign and with what, or why nothing does, as the event `signed` of the timeline. A domain without a
 key, or without the right to sign, is no reason to refuse a message; a directory that is down is one to defer it. Only
@@ -22,6 +22,7 @@ from mtad.model.dkim import SigningKey, record_name
 from mtad.model.errors import Unavailable
 from mtad.model.event import Event, Fact
 from mtad.model.tenant import Domain
+from mtad.model.text import shown
 from mtad.policy.signing import Signer, SigningFacts, decide
 from mtad.smtp.grammar import parse_address
 from mtad.verification.canonical import BodyHash
@@ -40,7 +41,7 @@ class Signed:
 
 
 class Signing:
-    """Signs what organisations submit."""
+    """Signs what organisations submit, and the reports of the organisation `system`."""
 
     def __init__(self, *, directory: IDirectory, offload: IOffload, clock: IReactorTime, wall: IWallClock) -> None:
         self._directory = directory
@@ -57,7 +58,7 @@ class Signing:
             return self._unsigned("the header is too large to be signed")
         signer = decide(await self._facts(block, organisation, reverse_path, may_author))
         if signer is None:
-            return self._unsigned("neither the author's nor the envelope's domain is the submitter's to sign for")
+            return self._unsigned("neither the author's nor the envelope's domain is the sender's to sign for")
         keys = await self._directory.keys(signer.domain)
         if not keys:
             return self._unsigned("the domain has no active key", signer)
@@ -73,6 +74,17 @@ class Signing:
         if _is_too_large(block):
             return None
         return decide(await self._facts(block, organisation, reverse_path, may_author))
+
+    async def sign_report(self, content: Content, organisation: int) -> tuple[bytes, Event]:
+        """Return the signatures of a report that this server writes as `organisation`, and what its timeline is told.
+
+        What keeps it from being signed does not keep it from going out: somebody waits for it.
+        """
+        try:
+            signed = await self.sign(content, organisation=organisation, reverse_path=None, may_author=_itself)
+        except Unavailable as trouble:
+            signed = self._unsigned(shown(str(trouble)))
+        return signed.header, signed.event
 
     async def _facts(
         self, block: bytes, organisation: int, reverse_path: Address | None, may_author: MayAuthor
@@ -115,6 +127,11 @@ class Signing:
 
 def _is_too_large(block: bytes) -> bool:
     return len(block) >= headers.MAX_OCTETS or not headers.is_whole(block)
+
+
+def _itself(author: Address, domain: Domain) -> bool:
+    """Let the server write as whom it does: what it writes is its own."""
+    return True
 
 
 def _address(text: str | None) -> Address | None:

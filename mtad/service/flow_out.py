@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from mtad.config import Lmtp, Maildir, Relay, Settings
 from mtad.inbound.routing import RoutingService
+from mtad.inbound.signing import Signing
 from mtad.interfaces import Ports
 from mtad.model.endpoint import HostPort, parse
 from mtad.model.exchangers import OwnNames
@@ -47,9 +48,11 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
         expelled=lambda: worker.forget(),
     )
     delivery = _delivery(settings, ports, membership)
+    signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)
     reporting = Reporting(
         directory=ports.directory,
         route=routing.route,
+        sign=signing.sign_report,
         next_id=membership.next_id,
         hostname=settings.server.hostname,
         lifetime_seconds=settings.queue.lifetime,

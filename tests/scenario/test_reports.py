@@ -106,7 +106,7 @@ class ReportsTest(SynchronousTestCase):
         self.assertEqual((failed.kind, failed.facts["status"]), ("failed", "5.1.1"))
         report = parse_id(str(failed.facts["report"]))
         story = self.world.story(report)
-        self.assertEqual([event.kind for event in story], ["reporting", "routed", "delivered"])
+        self.assertEqual([event.kind for event in story], ["reporting", "routed", "signed", "delivered"])
         self.assertEqual(parse_id(str(story[0].facts["about"])), message)
 
     def test_a_sender_elsewhere_is_told_over_there(self) -> None:
