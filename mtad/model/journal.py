@@ -97,6 +97,7 @@ LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
+RESULTS = frozenset(result.value for result in Result)
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 ACTIONS = frozenset(action.value for action in Action)
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload", "master_key"})
@@ -106,7 +107,6 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _DELIVERY_SECONDS = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0)
 _OCTETS = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0, 67108864.0)
 
-RESULTS = frozenset(result.value for result in Result)
 _METRICS = (
     Metric("smtp_connections_total", Kind.COUNTER, "Connections accepted."),
     Metric("smtp_connections_active", Kind.GAUGE, "Connections open now."),
@@ -119,6 +119,12 @@ _METRICS = (
     Metric("smtp_recipients_received_total", Kind.COUNTER, "Recipients of messages received."),
     Metric("smtp_messages_rejected_total", Kind.COUNTER, "Refusals, by the stage and the reason.",
            {"stage": STAGES | {OTHER}, "reason": REASONS | {OTHER}}),
+    Metric("smtp_spf_results_total", Kind.COUNTER, "SPF results of mail received, by the domain that receives it.",
+           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
+    Metric("smtp_dkim_results_total", Kind.COUNTER, "DKIM results of mail received, by the domain that receives it.",
+           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
+    Metric("smtp_dmarc_results_total", Kind.COUNTER, "DMARC results of mail received, by the domain that receives it.",
+           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
     Metric("smtp_message_size_bytes", Kind.HISTOGRAM, "Sizes of messages received.", buckets=_OCTETS),
     Metric("queue_accept_seconds", Kind.HISTOGRAM, "From the end of data to the commit.", buckets=_SECONDS),
     Metric("queue_claimed_rows_total", Kind.COUNTER, "Rows claimed from the database."),
@@ -128,12 +134,6 @@ _METRICS = (
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
     Metric("queue_quarantine_expired_total", Kind.COUNTER, "Recipients removed that were quarantined for too long."),
     Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; the same from every process.",
-    Metric("smtp_spf_results_total", Kind.COUNTER, "SPF results of mail received, by the domain that receives it.",
-           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
-    Metric("smtp_dkim_results_total", Kind.COUNTER, "DKIM results of mail received, by the domain that receives it.",
-           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
-    Metric("smtp_dmarc_results_total", Kind.COUNTER, "DMARC results of mail received, by the domain that receives it.",
-           {"domain": DOMAINS, "result": RESULTS | {OTHER}}),
            {"status": STATUSES | {OTHER}}),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
@@ -168,6 +168,10 @@ def _attempt(outcome: str) -> Update:
     return Update("delivery_attempts_total", labels={"kind": "kind", "outcome": f"={outcome}"})
 
 
+def _verified(metric: str) -> Entry:
+    return _entry(None, "domain real result", Update(metric, labels={"domain": "domain", "result": "result"}))
+
+
 EVENTS: Mapping[str, Entry] = {
     "service.started": _entry(Level.INFO, ""),
     "service.stopping": _entry(Level.INFO, ""),
@@ -182,16 +186,15 @@ EVENTS: Mapping[str, Entry] = {
     "smtp.login": _entry(
         Level.INFO, "mechanism result reason user peer",
         Update("smtp_logins_total", labels={"mechanism": "mechanism", "result": "result"}),
-def _verified(metric: str) -> Entry:
-    return _entry(None, "domain real result", Update(metric, labels={"domain": "domain", "result": "result"}))
-
-
     ),
     "smtp.accepted": _entry(
         Level.INFO, "id organisation reverse_path recipients size peer",
         Update("smtp_messages_received_total"), Update("smtp_recipients_received_total", "recipients"),
         Update("smtp_message_size_bytes", "size"),
     ),
+    "verification.spf": _verified("smtp_spf_results_total"),
+    "verification.dkim": _verified("smtp_dkim_results_total"),
+    "verification.dmarc": _verified("smtp_dmarc_results_total"),
     "smtp.rejected": _entry(
         Level.INFO, "stage reason reply peer",
         Update("smtp_messages_rejected_total", labels={"stage": "stage", "reason": "reason"}),
@@ -214,9 +217,6 @@ def _verified(metric: str) -> Entry:
         None, "jobs octets",
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
     ),
-    "verification.spf": _verified("smtp_spf_results_total"),
-    "verification.dkim": _verified("smtp_dkim_results_total"),
-    "verification.dmarc": _verified("smtp_dmarc_results_total"),
     "delivery.attempted": _entry(
         None, "id domain real type seconds sent", Update("smtp_messages_sent_total", "sent", {"type": "type"}),
         Update("smtp_delivery_duration_seconds", "seconds", {"domain": "domain", "type": "type"}),

@@ -39,7 +39,6 @@ def means(
     settings: Settings, ports: Ports, routing: RoutingService, verification: VerificationService, queue: QueueService
 ) -> Means:
     """Return what every session works with."""
-    reception = Reception(
     signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)
     identity = Identity(
         checks=settings.verification.checks,
@@ -54,14 +53,15 @@ def means(
         journal=ports.journal,
         terms=identity,
     )
+    reception = Reception(
         acceptance=queue,
         clock=ports.wall,
         journal=ports.journal,
         hostname=settings.server.hostname,
-        lifetime_seconds=settings.queue.lifetime,
         authserv_id=identity.authserv_id,
-        judge=judged_with(ports.directory),
+        lifetime_seconds=settings.queue.lifetime,
         screening=screening,
+        judge=judged_with(ports.directory),
         sign=signed_by(signing),
     )
     return Means(

@@ -57,8 +57,8 @@ def settings(path: Path, verification: Verification = UNCHECKED) -> Settings:
     return Settings(
         server=Server(hostname=Hostname(HOSTNAME), state_dir=path, max_connections_per_ip=1_000_000),
         delivery=Delivery(local=Maildir(path=path / "mail")),
-    )
         verification=verification,
+    )
 
 
 class World:
