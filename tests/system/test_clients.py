@@ -169,7 +169,8 @@ class PostfixToolsTest(ClientCase):
         super().setUp()
         configuration = tempfile.TemporaryDirectory(prefix="mtad-test-")
         self.addCleanup(configuration.cleanup)
-        Path(configuration.name, "main.cf").touch()
+        # Accounts that are there where Postfix' own are not.
+        Path(configuration.name, "main.cf").write_text("mail_owner = daemon\nsetgid_group = bin\n")
         self.patch(os, "environ", {**os.environ, "MAIL_CONFIG": configuration.name})
 
     def test_posttls_finger_verifies_all_ports(self) -> None:
