@@ -5,12 +5,11 @@ Which lanes have due rows is read in slices of the queue's index, a few every se
 organisation is found within seconds. Between slices it claims from those whose turn it is.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mtad.interfaces import IJournal, IQueue, IWallClock
 from mtad.model.job import LANES_VISITED, Job, Lane
-from mtad.outbound.lanes import Lanes, cost
+from mtad.outbound.lanes import Lanes
 from mtad.outbound.ready import ReadyLanes
 
 SLICES_A_ROUND = 10
@@ -85,28 +84,25 @@ class Claiming:
     async def _claim(self) -> None:
         """Claim from those whose turn it is, some times at most: others may have become ready meanwhile."""
         for _ in range(CLAIMS_A_SLICE):
-            if not self._may() or not (lanes := self._ready.pick(self._lanes)):
+            if not self._may() or not (picked := self._ready.pick(self._lanes)):
                 return
-            await self._claim_from(lanes)
+            asked = _rounded(picked)
+            claimed: list[Job] = []
+            try:
+                for count in sorted(set(asked.values())):
+                    lanes = [lane for lane, rows in asked.items() if rows == count]
+                    claimed += await self._claim_from(lanes, count)
+            finally:
+                self._ready.claimed(picked, asked, claimed)
 
-    async def _claim_from(self, lanes: Sequence[Lane]) -> None:
-        per_lane = self._per_lane(lanes)
+    async def _claim_from(self, lanes: Sequence[Lane], per_lane: int) -> Sequence[Job]:
         claimed = await self._queue.claim(self._owner(), lanes, per_lane, self._wall.now())
         self._took(claimed)
-        rows = dict.fromkeys(lanes, 0)
-        for job in claimed:
-            rows[Lane(job.organisation, job.destination)] += len(job.targets)
-            self._ready.charge(job.organisation, cost(job))
-        # A lane that had fewer is empty; one that had none has been charged for the trip.
-        self._ready.learn([lane for lane, count in rows.items() if count == per_lane])
         if claimed:
-            self._journal.record("queue.claimed", count=sum(rows.values()))
+            self._journal.record("queue.claimed", count=sum(len(job.targets) for job in claimed))
+        return claimed
 
-    def _per_lane(self, lanes: Sequence[Lane]) -> int:
-        """Return how many rows may be taken of each: no organisation and no place gets more than it has room for."""
-        room = self._lanes
-        of_organisation = Counter(lane.organisation for lane in lanes)
-        of_place = Counter(map(room.place_of, lanes))
-        rooms = [room.organisation_room(organisation) // count for organisation, count in of_organisation.items()]
-        rooms += [room.place_room(lane) // of_place[place] for lane in lanes if (place := room.place_of(lane))]
-        return max(1, min(room.room // len(lanes), *map(room.lane_room, lanes), *rooms))
+
+def _rounded(picked: Mapping[Lane, int]) -> dict[Lane, int]:
+    """Return rows to ask for, in powers of two: a claim asks for the same of each lane, and few claims are enough."""
+    return {lane: 1 << (count.bit_length() - 1) for lane, count in picked.items()}

@@ -128,9 +128,9 @@ class Lanes:
     def _least(self, key: Hashable) -> int:
         """Return 1 for who has no claimed job in hand: what is handed over must not keep out what waits for long.
 
-        0 where the last one never had its turn: another process may have one for it.
+        0 where the last one never had its turn, until some job has ended: another process may have room.
         """
-        return 0 if self._claimed[key] or key in self._in_vain else 1
+        return 0 if self._claimed[key] or (self._begun_count and key in self._in_vain) else 1
 
     def wait(self, job: Job, now: float) -> None:
         """Let a job wait for its turn."""

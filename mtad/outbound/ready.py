@@ -6,10 +6,10 @@ takes no more jobs are put aside, so that fifty thousand that wait for the same 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from mtad.model.job import Lane
-from mtad.outbound.lanes import QUANTUM_OCTETS, RECIPIENT_OCTETS, Lanes
+from mtad.model.job import Job, Lane
+from mtad.outbound.lanes import QUANTUM_OCTETS, RECIPIENT_OCTETS, Lanes, cost, lane_of
 from mtad.scheduling.fairness import DeficitRoundRobin
 
 MAX_LANES = 100_000
@@ -38,55 +38,76 @@ class ReadyLanes:
                 self._known.add(lane)
                 self._put(lane)
 
-    def charge(self, organisation: int, octets: int) -> None:
-        """Take what was claimed from an organisation's share."""
-        self._turns.charge(organisation, octets)
+    def pick(self, lanes: Lanes) -> Counter[Lane]:
+        """Return how many rows to claim from which lanes, as far as there is room; these are known no more.
 
-    def pick(self, lanes: Lanes) -> list[Lane]:
-        """Return lanes to claim from, each known no more: as many as have room for one job at least."""
+        They are charged the least a row may cost; `claimed` says what it came to.
+        """
         self._unpark(lanes)
-        picked: list[Lane] = []
+        room = _Room(lanes)
+        picked: Counter[Lane] = Counter()
         passed: list[Lane] = []
-        rooms: dict[int, int] = {}
-        at_place: Counter[str | None] = Counter()
-        while len(picked) < lanes.room and (organisation := self._turns.next()) is not None:
-            room = rooms.setdefault(organisation, lanes.organisation_room(organisation))
-            if not room:
-                # Nobody else is kept from a turn by who may not use it.
-                self._turns.remove(organisation)
+        resting: set[int] = set()
+        while picked.total() < lanes.room and (organisation := self._turns.next()) is not None:
+            destinations = self._destinations.get(organisation)
+            if not destinations or not room.of_organisation(organisation):
+                self._turns.rest(organisation)
+                resting.add(organisation)
                 continue
-            lane = self._take(organisation)
+            lane = Lane(organisation, next(iter(destinations)))
+            # The next one's turn comes before it is this one's again.
+            del destinations[lane.destination]
             place = lanes.place_of(lane)
-            if place is not None and lanes.place_room(lane) <= at_place[place]:
-                self._parked.setdefault(place, {})[lane] = None
-            elif lanes.lane_room(lane):
-                picked.append(lane)
-                rooms[organisation] -= 1
-                at_place[place] += 1
-                # At least so much; the rest is charged when it is known.
+            if room.take(lane):
+                picked[lane] += 1
+                destinations[lane.destination] = None
                 self._turns.charge(organisation, RECIPIENT_OCTETS)
-            else:
+            elif lane not in picked and place is not None and not room.at_place(lane):
+                self._parked.setdefault(place, {})[lane] = None
+            elif lane not in picked:
                 passed.append(lane)
+        self._forget(picked)
         for lane in passed:
-            self._put(lane)
-        for organisation in rooms:
-            if organisation in self._destinations:
-                self._turns.add(organisation)
-        self._known.difference_update(picked)
+            self._destinations.setdefault(lane.organisation, {})[lane.destination] = None
+        for organisation in resting:
+            self._rejoin(organisation)
         return picked
+
+    def claimed(self, picked: Mapping[Lane, int], asked: Mapping[Lane, int], jobs: Sequence[Job]) -> None:
+        """Hear what became of a pick: charge what was claimed, and know those again that had all they were asked for.
+
+        `asked` may be less than what was picked.
+        """
+        rows: Counter[Lane] = Counter()
+        for job in jobs:
+            rows[lane_of(job)] += len(job.targets)
+            self._turns.charge(job.organisation, cost(job))
+        for lane, count in picked.items():
+            self._turns.charge(lane.organisation, -RECIPIENT_OCTETS * count)
+            if rows[lane] == asked[lane]:
+                self.learn([lane])
+        for organisation in {lane.organisation for lane in picked}:
+            self._rejoin(organisation)
 
     def _put(self, lane: Lane) -> None:
         self._destinations.setdefault(lane.organisation, {})[lane.destination] = None
         self._turns.add(lane.organisation)
 
-    def _take(self, organisation: int) -> Lane:
-        destinations = self._destinations[organisation]
-        destination = next(iter(destinations))
-        del destinations[destination]
-        if not destinations:
-            del self._destinations[organisation]
+    def _forget(self, picked: Iterable[Lane]) -> None:
+        """Know lanes no more; their organisations keep what they have until `claimed`."""
+        for lane in picked:
+            self._known.discard(lane)
+            self._destinations[lane.organisation].pop(lane.destination, None)
+            if not self._destinations[lane.organisation]:
+                self._turns.rest(lane.organisation)
+
+    def _rejoin(self, organisation: int) -> None:
+        """Let an organisation take part that has lanes, and forget one that has none."""
+        if self._destinations.get(organisation):
+            self._turns.add(organisation)
+        else:
+            self._destinations.pop(organisation, None)
             self._turns.remove(organisation)
-        return Lane(organisation, destination)
 
     def _unpark(self, lanes: Lanes) -> None:
         """Let as many lanes of each place take part again as it has room for."""
@@ -97,3 +118,32 @@ class ReadyLanes:
                 self._put(lane)
             if not parked:
                 del self._parked[place]
+
+
+class _Room:
+    """How much room is left as a pick takes it."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._taken: Counter[Lane] = Counter()
+        self._organisations: dict[int, int] = {}
+        self._places: Counter[str] = Counter()
+
+    def of_organisation(self, organisation: int) -> int:
+        """Return how many more rows of an organisation may be taken."""
+        return self._organisations.setdefault(organisation, self._lanes.organisation_room(organisation))
+
+    def at_place(self, lane: Lane) -> bool:
+        """Return whether the place of a lane takes one more."""
+        place = self._lanes.place_of(lane)
+        return place is None or self._lanes.place_room(lane) > self._places[place]
+
+    def take(self, lane: Lane) -> bool:
+        """Take one row of a lane whose organisation has room, if the lane has."""
+        if not self.at_place(lane) or self._lanes.lane_room(lane) <= self._taken[lane]:
+            return False
+        self._taken[lane] += 1
+        self._organisations[lane.organisation] -= 1
+        if place := self._lanes.place_of(lane):
+            self._places[place] += 1
+        return True

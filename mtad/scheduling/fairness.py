@@ -28,6 +28,7 @@ class DeficitRoundRobin(Generic[KeyT]):
         # What each may still use, the front's turn being now.
         self._balances: OrderedDict[KeyT, int] = OrderedDict()
         self._active: set[KeyT] = set()
+        self._resting: dict[KeyT, int] = {}
 
     def __len__(self) -> int:
         """Return how many have something waiting."""
@@ -40,12 +41,20 @@ class DeficitRoundRobin(Generic[KeyT]):
     def add(self, key: KeyT) -> None:
         """Let one take part, at the end of the ring; one that takes part already keeps its place."""
         self._active.add(key)
-        self._balances.setdefault(key, self._quantum)
+        self._balances.setdefault(key, self._resting.pop(key, self._quantum))
+
+    def rest(self, key: KeyT) -> None:
+        """Pass by one that takes part, until it is added or removed: what it has and owes waits for it."""
+        if key in self._active:
+            self._active.discard(key)
+            self._resting[key] = self._balances.pop(key)
 
     def remove(self, key: KeyT) -> None:
         """Let one take part no more; what it has not used is lost, a debt is kept while others take part."""
+        if key in self._resting:
+            self._balances[key] = self._resting.pop(key)
         self._active.discard(key)
-        if not self._active:
+        if not self._active and not self._resting:
             self._balances.clear()
         elif self._balances.get(key, 0) > 0:
             del self._balances[key]
@@ -66,9 +75,10 @@ class DeficitRoundRobin(Generic[KeyT]):
                 self._balances.move_to_end(key)
 
     def charge(self, key: KeyT, cost: int) -> None:
-        """Take what something cost from who had it; from one that is in the ring no more, nothing."""
-        if key in self._balances:
-            self._balances[key] -= cost
+        """Take what something cost from who had it, or give back what it did not; nothing from one that is gone."""
+        for balances in (self._balances, self._resting):
+            if key in balances:
+                balances[key] -= cost
 
 
 Path = tuple[Hashable, ...]
@@ -140,7 +150,7 @@ class NestedRoundRobin:
         """Pass by one of the outermost ring that has something waiting, until `resume`."""
         if key in self._ring:
             self._suspended.add(key)
-            self._ring.remove(key)
+            self._ring.rest(key)
 
     def resume(self, key: Hashable) -> None:
         """End a suspension, if there is one."""

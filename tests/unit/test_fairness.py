@@ -75,7 +75,7 @@ class DeficitRoundRobinTest(SynchronousTestCase):
     def test_small_pieces_and_large_ones_weigh_the_same(self) -> None:
         backlog = Backlog([[10], [1000]])
         picks = Counter(backlog.serve() for _ in range(10_100))
-        self.assertAlmostEqual(picks[0] / picks[1], 100, delta=2)
+        self.assertApproximates(picks[0] / picks[1], 100, 2)
 
     def test_a_debt_outlives_a_moment_with_nothing_waiting(self) -> None:
         ring: DeficitRoundRobin[str] = DeficitRoundRobin(QUANTUM)
@@ -91,7 +91,7 @@ class DeficitRoundRobinTest(SynchronousTestCase):
             if key == "large":
                 ring.remove(key)
                 ring.add(key)
-        self.assertAlmostEqual(served["large"] / served["small"], 1, delta=0.1)
+        self.assertApproximates(served["large"] / served["small"], 1, 0.1)
 
     def test_nobody_left_is_a_new_beginning(self) -> None:
         ring: DeficitRoundRobin[str] = DeficitRoundRobin(QUANTUM)
