@@ -5,13 +5,13 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     model/         L0  frozen values: address, envelope, reply, verdict, outcome, tenant, job, event, identity, units
     smtp/          L1  the protocol, bytes to events and back, no I/O
     message/       L1  the octets of RFC 5322 messages: headers, author, submission, trace, dsn
-    verification/  L1  whose mail it is: signatures, their keys
+    verification/  L1  whose mail it is, over DNS facts already known: spf, dkim, arc, dmarc, iprev, signing, keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail
     scheduling/    L1  when to try again, and when to tell that it takes long
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, admission, proxied, protocol, dialogue, login, authentication, gate, turns,
-                       session, submission, routing, reception
+                       session, submission, routing, reception, screening, verification, lookups
     outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, duty, bounce
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
@@ -29,6 +29,8 @@ The journey of a message:
      3  per command: facts                   inbound/session, submission, login over IDirectory, ICounters
      4  per command: verdict, then reply     policy/*
      5  end of data: accept or refuse        inbound/reception, policy/content
+        who it is from: or quarantine        inbound/screening, verification, lookups around verification/*,
+                                             policy/authentication
      6  a route for every recipient          inbound/routing around routing/route
      7  stamp                                message/submission, trace, inbound/signing around verification/signing
      8  accept: one transaction, then 250    IQueue.accept

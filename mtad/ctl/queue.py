@@ -76,10 +76,24 @@ def retry(access: Access, message: int) -> None:
 
     async def work(pool: Pool) -> int:
         retried = await care.retry(pool, message, SystemClock().now(), "mtactl queue retry")
-        return retried or await _nothing_done(pool, message, "they are being delivered or kept")
+        return retried or await _nothing_done(pool, message, "waits: they are being delivered or kept")
 
     retried = access.ask(work)
     click.echo(f"{print_id(message)}: {_recipients(retried)} due now")
+
+
+@queue.command()
+@click.argument("message", metavar="ID", callback=message_id)
+@click.pass_obj
+def release(access: Access, message: int) -> None:
+    """Let a message that is quarantined be delivered as it is."""
+
+    async def work(pool: Pool) -> int:
+        released = await care.free_quarantined(pool, message, SystemClock().now(), "mtactl queue release")
+        return released or await _nothing_done(pool, message, "is quarantined")
+
+    released = access.ask(work)
+    click.echo(f"{print_id(message)}: {_recipients(released)} due now")
 
 
 @queue.command()
@@ -90,7 +104,7 @@ def remove(access: Access, message: int) -> None:
 
     async def work(pool: Pool) -> int:
         removed = await care.remove(pool, message, SystemClock().now(), "mtactl queue remove")
-        return removed or await _nothing_done(pool, message, "they are being delivered")
+        return removed or await _nothing_done(pool, message, "waits: they are being delivered")
 
     removed = access.ask(work)
     click.echo(f"{print_id(message)}: removed with {_recipients(removed)}, nobody is told")
@@ -105,7 +119,7 @@ def bounce(access: Access, message: int) -> None:
 
     async def work(stores: Stores) -> Settlement:
         written = await give_back(message, stores, settings, "mtactl queue bounce")
-        return written or await _nothing_done(stores.pool, message, "they are being delivered")
+        return written or await _nothing_done(stores.pool, message, "waits: they are being delivered or quarantined")
 
     written = access.act(work)
     reports = [print_id(told.report.content_id) for told in written.reports if told.action is Action.FAILED]
@@ -113,11 +127,11 @@ def bounce(access: Access, message: int) -> None:
     click.echo(f"{print_id(message)}: ended for {_recipients(len(written.results))}, {told}")
 
 
-async def _nothing_done(pool: Pool, message: int, because: str) -> NoReturn:
-    """Say why a command found no recipient to deal with."""
+async def _nothing_done(pool: Pool, message: int, what: str) -> NoReturn:
+    """Say why a command found no recipient to deal with: none `what`."""
     if await care.waiting(pool, message) is None:
         raise _not_there(message)
-    raise InvalidInput(print_id(message), f"none of its recipients waits: {because}")
+    raise InvalidInput(print_id(message), f"none of its recipients {what}")
 
 
 def _not_there(message: int) -> InvalidInput:

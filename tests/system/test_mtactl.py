@@ -318,13 +318,37 @@ class QueueTest(DatabaseCase):
         )
         self.assertEqual(await self.pool.query("select name from nodes"), [("test",)])
 
+    async def quarantine(self) -> None:
+        await self.pool.query(
+            "update message_queue set status = 'quarantined', owner = null, due = now() where message = %s", (MESSAGE,)
+        )
+
+    async def test_what_is_quarantined_is_listed_and_released(self) -> None:
+        await self.quarantine()
+        listed = await self.mtactl("queue", "list", "--status", "quarantined")
+        self.assertEqual([line.split()[0] for line in listed.splitlines()[1:]], [self.ids[0]] * 2)
+        for command in ("retry", "bounce"):
+            self.assertIn("none of its recipients waits", await self.refused("queue", command, self.ids[0]))
+        said = await self.mtactl("queue", "release", self.ids[0])
+        self.assertEqual(said, f"{self.ids[0]}: 2 recipients due now\n")
+        self.assertEqual(await self.statuses(MESSAGE), [(0, "queued"), (1, "queued")])
+        self.assertRegex(await self.mtactl("trace", self.ids[0]), r'released .*by="mtactl queue release"')
+        refusal = await self.refused("queue", "release", self.ids[0])
+        self.assertIn("none of its recipients is quarantined", refusal)
+
+    async def test_what_is_quarantined_is_removed(self) -> None:
+        await self.quarantine()
+        said = await self.mtactl("queue", "remove", self.ids[0])
+        self.assertEqual(said, f"{self.ids[0]}: removed with 2 recipients, nobody is told\n")
+        self.assertEqual(await self.pool.query("select id from messages"), [(OTHER,)])
+
     async def test_there_is_nobody_to_return_a_report_to(self) -> None:
         said = await self.mtactl("queue", "bounce", self.ids[1])
         self.assertEqual(said, f"{self.ids[1]}: ended for 1 recipient, there is nobody to tell\n")
         self.assertEqual(await self.pool.query("select id from messages"), [(MESSAGE,)])
 
     async def test_what_is_not_in_the_queue_is_left_alone(self) -> None:
-        for command in ("retry", "remove", "bounce"):
+        for command in ("retry", "release", "remove", "bounce"):
             self.assertIn("nothing of it is in the queue", await self.refused("queue", command, print_id(1)))
 
     async def test_a_terminal_gets_a_table(self) -> None:

@@ -1,16 +1,19 @@
 """mtad.inbound.envelopes: one message an organisation, each recipient once."""
 
+from collections.abc import Mapping
 from itertools import count
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.inbound.envelopes import Stamp, address_messages
+from mtad.model.address import Address
 from mtad.model.envelope import PLAIN, Parameters, Peer
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
 from mtad.model.route import Place, Route
 from mtad.model.tenant import Credential, Domain, Mailbox, Submitter
+from mtad.model.verdict import Quarantine
 from tests.unit.directory_values import ACME, OTHER, at
 
 
@@ -27,9 +30,14 @@ def messages(
     submitter: Submitter | None = None,
     events: tuple[Event, ...] = (),
     parameters: Parameters = PLAIN,
+    verified: Mapping[int, Event] | None = None,
+    quarantines: Mapping[Address, Quarantine] | None = None,
 ) -> tuple[Message, ...]:
     ids = count(101)
-    stamp = Stamp(100, lambda: next(ids), 2000, 5.0, 9.0, message_id, submitter, events, parameters)
+    stamp = Stamp(
+        100, lambda: next(ids), 2000, 5.0, 9.0, message_id, submitter, events, parameters,
+        verified=verified or {}, quarantines=quarantines or {},
+    )  # fmt: skip
     return address_messages(Peer("192.0.2.7", 4000, "outside.example"), at("ann@outside.example"), routes, stamp)
 
 
@@ -161,3 +169,56 @@ class WishesTest(SynchronousTestCase):
             route("sales@acme.example", "a@acme.example", "b@acme.example", "c@acme.example", notify="SUCCESS,FAILURE"),
         )
         self.assertEqual([expanded for *_, expanded in got], [False, True, False])
+
+
+class QuarantineTest(SynchronousTestCase):
+    FORGED = Quarantine("dmarc-fail", "it looks forged")
+    ALICE, SALES, EVE = "alice@acme.example", "sales@acme.example", "eve@other.example"
+
+    def test_what_is_kept_is_marked_and_told(self) -> None:
+        ours, theirs = messages(
+            route(self.SALES, self.ALICE, "bob@acme.example"),
+            route("carol@acme.example", "carol@acme.example"),
+            route(self.EVE, self.EVE, domain=OTHER),
+            quarantines={at(self.SALES): self.FORGED},
+        )
+        self.assertEqual((ours.quarantined, theirs.quarantined), (frozenset((0, 1)), frozenset()))
+        self.assertEqual([event.kind for event in ours.events], ["received", "routed", "routed", "quarantined"])
+        self.assertEqual(
+            ours.events[-1].facts,
+            {
+                "rule": "dmarc-fail",
+                "reason": "it looks forged",
+                "recipients": [self.ALICE, "bob@acme.example"],
+                "count": 2,
+            },
+        )
+        self.assertEqual([event.kind for event in theirs.events], ["received", "routed"])
+
+    def test_reasons_are_told_apart(self) -> None:
+        other = Quarantine("spf-fail", "it looks forged")
+        (message,) = messages(
+            route(self.ALICE, self.ALICE),
+            route(self.SALES, "bob@acme.example"),
+            quarantines={at(self.ALICE): self.FORGED, at(self.SALES): other},
+        )
+        told = [event.facts["rule"] for event in message.events if event.kind == "quarantined"]
+        self.assertEqual(told, ["dmarc-fail", "spf-fail"])
+
+    def test_a_place_that_an_open_way_leads_to_gets_it(self) -> None:
+        for routes in ((self.ALICE, self.SALES), (self.SALES, self.ALICE)):
+            (message,) = messages(
+                *(route(each, self.ALICE, notify="SUCCESS" if each == self.SALES else None) for each in routes),
+                quarantines={at(self.SALES): self.FORGED},
+            )
+            (recipient,) = message.recipients
+            self.assertEqual((str(recipient.original), message.quarantined), (self.ALICE, frozenset()))
+            self.assertNotIn("quarantined", [event.kind for event in message.events])
+
+    def test_each_organisation_is_told_its_own(self) -> None:
+        told = Event("verified", 5.0, {"rule": ["other.example: identity"]})
+        ours, theirs = messages(
+            route(self.ALICE, self.ALICE), route(self.EVE, self.EVE, domain=OTHER), verified={OTHER.organisation: told}
+        )
+        self.assertEqual([event.kind for event in ours.events], ["received", "routed"])
+        self.assertEqual(theirs.events[1], told)

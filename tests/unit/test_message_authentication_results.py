@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.authentication_results import MAX_RESULTS, dmarc_passed, parse
+from mtad.message import headers
+from mtad.message.authentication_results import (
+    MAX_FIELDS_READ,
+    MAX_ID_OCTETS,
+    MAX_RESULTS,
+    dmarc_passed,
+    parse,
+    without_claims,
+)
+from mtad.testing.spool import MemorySpool
 
 
 class ParseTest(SynchronousTestCase):
@@ -68,3 +77,66 @@ class ParseTest(SynchronousTestCase):
         found = parse(b"".join(parts))
         for text in (found.authserv_id, *(word for pair in found.results for word in pair)):
             self.assertTrue(text.isprintable(), text)
+
+
+class WithoutClaimsTest(SynchronousTestCase):
+    BEHIND = b"Subject: x\r\n\r\nAuthentication-Results: mx.test; in=body\r\n"
+
+    def left(self, *fields: bytes) -> bytes:
+        content = b"".join(fields) + self.BEHIND
+        kept = without_claims(content, headers.block(content), "mx.test")
+        assert isinstance(kept, bytes)
+        self.assertTrue(kept.endswith(self.BEHIND))
+        return kept.removesuffix(self.BEHIND)
+
+    def test_what_claims_to_be_ours_goes(self) -> None:
+        for field in (
+            b"Authentication-Results: mx.test; spf=pass\r\n",
+            b"authentication-RESULTS \t:\r\n\tMX.Test\r\n\t; spf=pass;\r\n dkim=pass\r\n",
+            b"Authentication-Results: (a (comment)) mx.test 1; none\r\n",
+            b'Authentication-Results: "mx.test"; none\r\n',
+            b'Authentication-Results: "m\\x.test"; none\r\n',
+            b"Authentication-Results: mx.test.; none\r\n",
+            b"Authentication-Results:mx.test\r\n",
+            b"Authentication-Results: " + b"(never ends " * MAX_ID_OCTETS + b"mx.test; none\r\n",
+        ):
+            self.assertEqual(self.left(field), b"", field)
+            self.assertEqual(self.left(b"From: a\r\n", field, b"To: b\r\n", field), b"From: a\r\nTo: b\r\n", field)
+
+    def test_what_does_not_stays_as_it_is(self) -> None:
+        for field in (
+            b"Authentication-Results: mx2.test; spf=pass\r\n",
+            b"Authentication-Results: other.test; spf=pass (mx.test)\r\n",
+            b"Authentication-Results:\r\n",
+            b"Authentication-Results: ; mx.test\r\n",
+            b"ARC-Authentication-Results: i=1; mx.test; none\r\n",
+            b"X-Authentication-Results: mx.test; none\r\n",
+            b"Authentication-Results-Of: mx.test; none\r\n",
+            b"X: y\r\n Authentication-Results: mx.test; none\r\n",
+        ):
+            self.assertEqual(self.left(field), field)
+
+    def test_it_is_found_however_far_down(self) -> None:
+        many = b"X: y\r\n" * (headers.MAX_FIELDS + 1)
+        self.assertEqual(self.left(many, b"Authentication-Results: mx.test\r\n"), many)
+
+    def test_of_more_than_anybody_has_none_is_read(self) -> None:
+        other = b"Authentication-Results: other.test; none\r\n"
+        self.assertEqual(self.left(other * MAX_FIELDS_READ), other * MAX_FIELDS_READ)
+        self.assertEqual(self.left(other * (MAX_FIELDS_READ + 2)), other * MAX_FIELDS_READ)
+
+    def test_of_spooled_content(self) -> None:
+        gathering = MemorySpool(kept_octets=1).gather()
+        gathering.add(b"Authentication-Results: mx.test\r\nFrom: a\r\n" + self.BEHIND)
+        content = gathering.content()
+        kept = without_claims(content, headers.block(content), "mx.test")
+        assert not isinstance(kept, bytes)
+        self.assertEqual(b"".join(kept.blocks()), b"From: a\r\n" + self.BEHIND)
+
+    def test_hostile_headers_take_no_time(self) -> None:
+        began = time.process_time()
+        for part in (b"", b"(" * 10_000, b'"' * 10_000, b" ( ) " * 2000, b"mx.test;" * 100):
+            line = b"Authentication-Results:" + part + b"\r\n"
+            block = line * (headers.MAX_OCTETS // len(line))
+            without_claims(block, block, "mx.test")
+        self.assertLess(time.process_time() - began, 0.5)
