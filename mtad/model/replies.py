@@ -26,6 +26,7 @@ TOO_SLOW = Reply(421, "4.4.2", ("Message comes too slowly, closing",), closes=Tr
 CHUNK_UNREADABLE = Reply(421, "4.5.4", ("Cannot tell where this chunk ends, closing",), closes=True)
 FAR_TOO_LARGE = Reply(421, "4.3.4", ("Message goes on far beyond the size limit, closing",), closes=True)
 SESSION_TOO_OLD = Reply(421, "4.4.2", ("Session is open for too long, closing",), closes=True)
+TOO_BUSY = Reply(421, "4.3.2", ("Too busy now, try again later",), closes=True)
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", ("Too many connections, try again later",), closes=True)
 TOO_MANY_FROM_YOU = Reply(421, "4.7.0", ("Too many connections from your address, try again later",), closes=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
@@ -36,6 +37,7 @@ LOGIN_TROUBLE = Reply(454, "4.7.0", ("Cannot check the login now, try again late
 TEMPORARY_TROUBLE = Reply(451, "4.3.0", ("Temporary trouble on this server, try again later",))
 CLAIM_PENDING = Reply(450, "4.7.1", ("This domain is not verified here yet, try again later",))
 STORAGE_FULL = Reply(452, "4.3.1", ("No room for the message now, try again later",))
+NO_ROOM = Reply(452, "4.3.1", ("Too busy to take a message now, try again later",))
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", ("Too many recipients in one transaction",))
 
 SYNTAX_ERROR = Reply(500, "5.5.2", ("Syntax error",))

@@ -1,0 +1,74 @@
+"""What mail takes of this process' memory, counted where it is held, against a budget (pure).
+
+Whoever holds octets of mail has a Holding and says how many there are: nothing has to be balanced, and one that is let
+go of counts no more. The budget is of octets of mail, not of the process: what Python, libraries and idle sessions take
+comes on top, and is much the same whatever the mail is. What is in the spool is on a disk, and takes none of it.
+"""
+
+from collections import Counter
+from enum import Enum
+
+
+class Part(Enum):
+    """What memory is used for: octets not read yet, messages until they are accepted, and jobs until they are done."""
+
+    INPUT = "input"
+    INCOMING = "incoming"
+    DELIVERY = "delivery"
+
+
+class Memory:
+    """The account of a process. `budget` is in octets."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._used: Counter[Part] = Counter()
+        self._total = 0
+
+    @property
+    def used(self) -> int:
+        """How many octets are held."""
+        return self._total
+
+    @property
+    def share(self) -> float:
+        """How much of the budget is used; above 1 when more is held than there should be."""
+        return self._total / self.budget
+
+    def of(self, part: Part) -> int:
+        """Return how many octets are held for that."""
+        return self._used[part]
+
+    def fits(self, octets: int) -> bool:
+        """Return whether so many more are within the budget."""
+        return self._total + octets <= self.budget
+
+    def holding(self, part: Part) -> "Holding":
+        """Return what somebody new tells its octets by."""
+        return Holding(self, part)
+
+    def move(self, part: Part, octets: int) -> None:
+        """Count more octets, or with a negative number fewer; a Holding does this for its owner."""
+        self._used[part] += octets
+        self._total += octets
+
+
+class Holding:
+    """The octets one owner holds; none at first."""
+
+    __slots__ = ("_memory", "_part", "octets")
+
+    def __init__(self, memory: Memory, part: Part) -> None:
+        self._memory = memory
+        self._part = part
+        self.octets = 0
+
+    def hold(self, octets: int) -> None:
+        """Say how many octets are held now."""
+        if octets != self.octets:
+            self._memory.move(self._part, octets - self.octets)
+            self.octets = octets
+
+    def may_hold(self, octets: int) -> bool:
+        """Return whether so many, instead of those held now, are within the budget; fewer always are."""
+        return octets <= self.octets or self._memory.fits(octets - self.octets)
