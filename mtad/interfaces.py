@@ -27,6 +27,8 @@ from mtad.model.dkim import SigningKey
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.next_hop import TlsLevel
+from mtad.model.process import Standing
+from mtad.model.samples import Family
 from mtad.model.tenant import Credential, Domain, Entry
 
 T = TypeVar("T")
@@ -160,10 +162,13 @@ class INodes(Interface):
     """Membership: who owns rows, and who died (DESIGN D8)."""
 
     async def join(name: str, now: float) -> Node:
-        """Take an owner number never used before and a free slot, and insert the node's row."""
+        """Take an owner number never used before and a free slot, and insert the node's row.
 
-    async def beat(owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
-        """Raise the node's beat; False when its row is gone."""
+        Where all nodes of that name drain, so does the new one.
+        """
+
+    async def beat(owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
+        """Raise the node's beat; return what its row says."""
 
     async def beats() -> dict[int, int]:
         """Return the beat of every node by owner number."""
@@ -244,10 +249,20 @@ class ISpool(Interface):
         """Begin a content."""
 
 
+class IListener(IListeningPort):
+    """Where connections come in. What comes while it pauses waits, or goes to another process on the same socket."""
+
+    def pause() -> None:
+        """Take no connections for now; those there are go on."""
+
+    def resume() -> None:
+        """Take connections again."""
+
+
 class INetwork(Interface):
     """Where connections come from and go to."""
 
-    def listen(address: str, factory: "Factory[Any]") -> IListeningPort:
+    def listen(address: str, factory: "Factory[Any]") -> IListener:
         """Accept connections at `127.0.0.1:2525`, `[::1]:25` or `:25`; raises InvalidInput when it cannot."""
 
     def dial(address: str, factory: Factory, timeout_seconds: float, source: str | None = None) -> "Deferred[Protocol]":
@@ -339,7 +354,7 @@ class Ports:
 
     `verify_password` says whether a password made a stored hash (None is nobody's, and takes as long); it takes tens of
     milliseconds and belongs into `offload`. `start` opens what must be open before the first message, `stop` closes it
-    after the last; `exposition` returns the metrics.
+    after the last; `exposition` returns the metrics, `families` the same as values.
     """
 
     clock: IReactorTime
@@ -356,9 +371,11 @@ class Ports:
     nodes: INodes
     timeline: ITimeline
     counters: ICounters
+    wakeups: IWakeups
     spool: ISpool
     verify_password: Callable[[str | None, bytes], bool]
     dependencies: Mapping[str, IDependency]
     exposition: Callable[[], bytes]
+    families: Callable[[], Sequence[Family]]
     start: Callable[[], Awaitable[None]]
     stop: Callable[[], Awaitable[None]]

@@ -4,9 +4,10 @@ The one place that knows every adapter. `open_stores` is the blocking part, done
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random, SystemRandom
+from socket import socket
 
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.counters import RedisCounters
@@ -103,8 +104,13 @@ def _configured_redis(configured: RedisSettings) -> RedisServer:
     )
 
 
-def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
-    """Return the real ports; nothing is opened before their `start`.
+def make(
+    settings: Settings,
+    reactor: IReactor,
+    stores: Stores,
+    inherited: Mapping[str, Sequence[socket]] | None = None,
+) -> Ports:
+    """Return the real ports; nothing is opened before their `start`. `inherited` sockets are listened at, not bound.
 
     Raises InvalidInput for a bad certificate, and for directories that cannot be made.
     """
@@ -112,7 +118,7 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
     spool = DiskSpool(settings.server.state_dir / "spool", max_files())
     spool.open()
     journal = Journal(least=settings.logging.least, max_domains=settings.metrics.max_domains)
-    network = SocketNetwork(reactor)
+    network = SocketNetwork(reactor, inherited)
     offload = ProcessOffload(reactor, OFFLOAD_THREADS)
     random = SystemRandom()
     pool, leases, writer, wakeups = _connections(settings, reactor, stores, journal, random)
@@ -163,10 +169,12 @@ def make(settings: Settings, reactor: IReactor, stores: Stores) -> Ports:
         nodes=PostgresNodes(leases),
         timeline=PostgresTimeline(pool),
         counters=RedisCounters(redis),
+        wakeups=wakeups,
         spool=spool,
         verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
         exposition=journal.exposition,
+        families=journal.families,
         start=open_all,
         stop=close_all,
     )

@@ -5,7 +5,7 @@ the number a setting allows, counts as `other`. A record costs one to three micr
 (bench/journal.py). What it does not do: format the log (that is the sink's), serve HTTP (that is `mtad.web`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,12 +20,15 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client import Metric as Exposed
+from prometheus_client.registry import Collector
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from mtad.interfaces import IJournal
 from mtad.model.event import Fact
 from mtad.model.journal import DOMAINS, EVENTS, METRICS, OTHER, FirstMet, Kind, Level, Metric, Update
+from mtad.model.samples import Family, Sample
 
 LogSink = Callable[[Level, str, Mapping[str, Fact]], None]
 
@@ -80,6 +83,20 @@ class Journal:
         """Return all metrics in Prometheus' text format 0.0.4."""
         return generate_latest(self._registry)
 
+    def families(self) -> list[Family]:
+        """Return all metrics as values."""
+        return [
+            Family(
+                family.name,
+                family.type,
+                family.documentation,
+                tuple(
+                    Sample(sample.name, tuple(sorted(sample.labels.items())), sample.value) for sample in family.samples
+                ),
+            )
+            for family in self._registry.collect()
+        ]
+
     def _complain(self, event: str, facts: Mapping[str, Fact]) -> None:
         # When the log itself is broken the caller's mail still goes on.
         with suppress(Exception):
@@ -88,6 +105,28 @@ class Journal:
     def _family(self, metric: Metric) -> Any:
         options = {"buckets": metric.buckets} if metric.kind is Kind.HISTOGRAM else {}
         return _FAMILIES[metric.kind](metric.name, metric.help, list(metric.labels), registry=self._registry, **options)
+
+
+class _Given(Collector):
+    """Collects what it is given."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Exposed]:
+        """Yield each family as prometheus_client has it."""
+        for family in self._families:
+            exposed = Exposed(family.name, family.help, family.kind)
+            for sample in family.samples:
+                exposed.add_sample(sample.name, dict(sample.labels), sample.value)
+            yield exposed
+
+
+def exposition(families: Iterable[Family]) -> bytes:
+    """Return families in Prometheus' text format 0.0.4."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Given(families))
+    return generate_latest(registry)
 
 
 def _louder(level: Level, least: Level) -> bool:

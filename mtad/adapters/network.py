@@ -3,15 +3,18 @@
 An address is bound when it is asked for, before the reactor runs, so that a port in use ends the start with one line.
 `:25` means every address of the machine, each family with a socket of its own: peers over IPv4 then show as IPv4, and
 a machine without IPv6 is served as well. It does not guard where a dial may go.
+
+A process under a supervisor binds nothing: it is given the sockets of each address, and listens at those.
 """
 
 import errno
 import socket
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, cast
 
 from twisted.internet import error
-from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.abstract import FileDescriptor, isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import (
@@ -28,7 +31,7 @@ from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mtad.interfaces import INetwork
+from mtad.interfaces import IListener, INetwork
 from mtad.model.endpoint import UnixPath, parse
 from mtad.model.errors import InvalidInput
 
@@ -45,7 +48,7 @@ class IReactor(IReactorTCP, IReactorUNIX, IReactorSocket, IReactorTime, IReactor
     """What this module asks of a reactor; the real one provides it all."""
 
 
-@implementer(IListeningPort)
+@implementer(IListener)
 class Ports:
     """The sockets of one address as one port."""
 
@@ -64,27 +67,49 @@ class Ports:
         """Return the address of the first; the others have the same port."""
         return self._ports[0].getHost()
 
+    def pause(self) -> None:
+        """Leave what connects to the kernel, or to others with the same sockets."""
+        for port in self._ports:
+            cast(FileDescriptor, port).stopReading()
+
+    def resume(self) -> None:
+        """Take what connects, and what waits."""
+        for port in self._ports:
+            cast(FileDescriptor, port).startReading()
+
 
 @implementer(INetwork)
 class SocketNetwork:
-    """The network of this machine, on this reactor."""
+    """The network of this machine, on this reactor; `inherited` are the listening sockets of each address.
 
-    def __init__(self, reactor: IReactor) -> None:
+    Where they are given nothing is bound.
+    """
+
+    def __init__(self, reactor: IReactor, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
         self._reactor = reactor
+        self._inherited = inherited
 
     def listen(self, address: str, factory: Factory) -> Ports:
         """Bind and listen at once; InvalidInput names the address and what the kernel says."""
+        if self._inherited is not None:
+            if address not in self._inherited:
+                raise InvalidInput(address, "the supervisor does not listen there")
+            return self.adopt(self._inherited[address], factory)
+        sockets = listening(address)
         try:
-            sockets = bound(address)
-        except (OSError, ValueError) as wrong:
-            raise InvalidInput(address, f"cannot listen there: {_said(wrong)}") from wrong
-        ports = []
+            return self.adopt(sockets, factory)
+        finally:
+            for each in sockets:
+                each.close()
+
+    def adopt(self, sockets: Sequence[socket.socket], factory: Factory) -> Ports:
+        """Listen at sockets that are bound; they stay the caller's, open or closed."""
+        # Annotated as a ServerFactory, which adds nothing to Factory.
+        serving = cast(ServerFactory[Any], factory)
         for each in sockets:
-            with each:
-                # Annotated as a ServerFactory, which adds nothing to Factory.
-                serving = cast(ServerFactory[Any], factory)
-                ports.append(self._reactor.adoptStreamPort(each.fileno(), each.family, serving))
-        return Ports(ports)
+            # What waits may be another process' by the time it is accepted here.
+            each.setblocking(False)
+        return Ports([self._reactor.adoptStreamPort(each.fileno(), each.family, serving) for each in sockets])
 
     def dial(
         self, address: str, factory: Factory, timeout_seconds: float, source: str | None = None
@@ -117,6 +142,14 @@ class SocketNetwork:
             return TCP6ClientEndpoint(self._reactor, where.host, where.port, timeout_seconds, bind)
         # A name costs a thread, the resolver's.
         return HostnameEndpoint(self._reactor, where.host, where.port, timeout_seconds)
+
+
+def listening(address: str) -> list[socket.socket]:
+    """Return listening sockets for an address, one a family; InvalidInput names it and what the kernel says."""
+    try:
+        return bound(address)
+    except (OSError, ValueError) as wrong:
+        raise InvalidInput(address, f"cannot listen there: {_said(wrong)}") from wrong
 
 
 def bound(address: str) -> list[socket.socket]:

@@ -94,6 +94,7 @@ class SmtpFactory(SMTPFactory):
         self._sessions: dict[SmtpProtocol, str] = {}
         self._empty: Deferred[None] | None = None
         self._stopping = False
+        self._draining = False
         self._terms = terms
         self._admission = admission
         self._proxies = tuple(proxies)
@@ -110,7 +111,7 @@ class SmtpFactory(SMTPFactory):
     def _session(self, addr: IAddress | None) -> Protocol | None:
         """Return a session for a connection that is from `addr`, or what refuses it."""
         host = host_of(addr)
-        if self._stopping:
+        if self._stopping or self._draining:
             return self._refusal(replies.SHUTTING_DOWN)
         verdict = self._admission.enter(host)
         if isinstance(verdict, Refuse):
@@ -137,6 +138,12 @@ class SmtpFactory(SMTPFactory):
         if not self._sessions and self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
+
+    def drain(self, on: bool) -> None:
+        """Refuse new sessions and close those that are open with 421, each when nothing is in hand; or no more."""
+        self._draining = on
+        for session in list(self._sessions) if on else ():
+            session.stop()
 
     def stop(self, patience_seconds: float) -> Deferred[None]:
         """Close idle sessions with 421, let the others finish, and fire when none is left or patience is."""

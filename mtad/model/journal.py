@@ -35,6 +35,14 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
+class Across(Enum):
+    """How a gauge's values in several processes of a server make one; counters and histograms are added up."""
+
+    SUM = "sum"
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+
+
 @dataclass(frozen=True, slots=True)
 class FirstMet:
     """Values of a label that nobody can list beforehand: the first ones met, as many as `setting` says.
@@ -55,6 +63,7 @@ class Metric:
     help: str
     labels: Mapping[str, frozenset[str] | FirstMet] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+    across: Across = Across.SUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ _METRICS = (
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
     Metric("queue_quarantine_expired_total", Kind.COUNTER, "Recipients removed that were quarantined for too long."),
     Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; the same from every process.",
-           {"status": STATUSES | {OTHER}}),
+           {"status": STATUSES | {OTHER}}, across=Across.LARGEST),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
     Metric("smtp_messages_sent_total", Kind.COUNTER, "Messages some next hop took, once for each destination.",
@@ -148,11 +157,16 @@ _METRICS = (
     Metric("delivery_given_up_total", Kind.COUNTER, "Recipients that were finally not served."),
     Metric("delivery_reports_total", Kind.COUNTER, "Reports written to senders, by what they tell.",
            {"action": ACTIONS | {OTHER}}),
-    Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows."),
+    Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows.",
+           across=Across.SMALLEST),
     Metric("node_leases_lost_total", Kind.COUNTER, "Times this process lost its lease."),
     Metric("node_rows_taken_over_total", Kind.COUNTER, "Rows freed because their node died."),
-    Metric("tls_certificates_broken", Kind.GAUGE, "Certificates whose files cannot be used; the ones before are kept."),
-    Metric("tls_certificate_expiry_seconds", Kind.GAUGE, "Seconds until the first certificate expires."),
+    Metric("tls_certificates_broken", Kind.GAUGE, "Certificates whose files cannot be used; the ones before are kept.",
+           across=Across.LARGEST),
+    Metric("tls_certificate_expiry_seconds", Kind.GAUGE, "Seconds until the first certificate expires.",
+           across=Across.SMALLEST),
+    Metric("server_processes", Kind.GAUGE, "Processes that are up, where server.processes is set."),
+    Metric("server_process_ends_total", Kind.COUNTER, "Processes that ended unasked; each is started again."),
     Metric("dependency_failures_total", Kind.COUNTER, "Times a dependency did not do its part.",
            {"dependency": DEPENDENCIES | {OTHER}}),
     Metric("surprises_total", Kind.COUNTER, "Errors nobody expected; each is in the log."),
@@ -176,6 +190,14 @@ EVENTS: Mapping[str, Entry] = {
     "service.started": _entry(Level.INFO, ""),
     "service.stopping": _entry(Level.INFO, ""),
     "service.stopped": _entry(Level.INFO, ""),
+    "process.up": _entry(Level.INFO, "number pid seconds"),
+    "process.ended": _entry(Level.ERROR, "number pid how again_seconds", Update("server_process_ends_total")),
+    "process.stopped": _entry(Level.INFO, "number pid"),
+    "process.killed": _entry(Level.ERROR, "number pid seconds"),
+    "process.counted": _entry(None, "up", Update("server_processes", "up", absolute=True)),
+    "reload.begun": _entry(Level.INFO, "by"),
+    "reload.refused": _entry(Level.ERROR, "reason"),
+    "reload.done": _entry(Level.INFO, "processes seconds"),
     "smtp.connected": _entry(
         Level.DEBUG, "peer port", Update("smtp_connections_total"), Update("smtp_connections_active")
     ),
@@ -236,6 +258,8 @@ EVENTS: Mapping[str, Entry] = {
         Level.ERROR, "owner reason", Update("node_leases_lost_total"), Update("node_lease_seconds", 0, absolute=True)
     ),
     "node.left": _entry(Level.INFO, "owner rows"),
+    "node.draining": _entry(Level.WARN, "owner"),
+    "node.working": _entry(Level.INFO, "owner"),
     "node.orphans_freed": _entry(Level.WARN, "rows", Update("node_rows_taken_over_total", "rows")),
     "node.taken_over": _entry(Level.WARN, "owner rows", Update("node_rows_taken_over_total", "rows")),
     "tls.certificate_loaded": _entry(Level.INFO, "names file"),

@@ -3,6 +3,8 @@
 A node raises its beat every 3 s. Its lease is good for 10 s after it *sent* its last successful beat, measured on the
 boot clock: past that it begins nothing. Another node is dead when its beat stood still for 15 s of our own monotonic
 time while all our own beats succeeded: no two clocks are compared, and when the database is away nobody dies.
+
+A node's row also says whether it drains; that is heard with each beat, the next of which can be had at once.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.event import Fact
 from mtad.model.identity import next_id
 from mtad.model.job import Node
+from mtad.model.process import Standing
 from mtad.outbound.tasks import Tasks
 
 BEAT_SECONDS = 3.0
@@ -45,7 +48,10 @@ class Watch:
 
 
 class Membership(Service):
-    """The node this process is. `stats` tells what the node's row shows; `expelled` is called when it lost its row."""
+    """The node this process is. `stats` tells what the node's row shows.
+
+    `expelled` is called when it lost its row, `drained` when it is to drain, and when it is no more.
+    """
 
     name = "membership"
 
@@ -59,6 +65,7 @@ class Membership(Service):
         node_name: str,
         stats: Callable[[], dict[str, Fact]],
         expelled: Callable[[], None],
+        drained: Callable[[bool], None] = lambda on: None,
     ) -> None:
         self._nodes = nodes
         self._clock = clock
@@ -67,6 +74,10 @@ class Membership(Service):
         self._node_name = node_name
         self._stats = stats
         self._expelled = expelled
+        self._drained = drained
+        self._draining = False
+        self._beating = False
+        self._beat_again = False
         self._watch = Watch()
         self._taking_over: set[int] = set()
         self._tasks = Tasks(clock, journal)
@@ -102,6 +113,11 @@ class Membership(Service):
             self._waiting.append(waiter)
         return waiter
 
+    def beat_now(self) -> None:
+        """Beat before it is time: the node's row says something new."""
+        if self.running:
+            self._tasks.start(self._beat(), "beat")
+
     @property
     def good(self) -> bool:
         """Whether the lease is good this moment."""
@@ -127,18 +143,47 @@ class Membership(Service):
         return self._last_id
 
     async def _beat(self) -> None:
+        """Beat, and once more when that was asked for meanwhile: never two at once, which could both join."""
+        self._beat_again = True
+        if self._beating:
+            return
+        self._beating = True
         try:
-            sent = self._wall.boottime()
-            if self._node is not None and await self._nodes.beat(self._node.owner, self._last_id, self._stats()):
-                self._good_until = sent + LEASE_SECONDS
-                self._journal.record("node.beat", lease_seconds=LEASE_SECONDS)
-            else:
+            while self._beat_again:
+                self._beat_again = False
+                await self._beat_once()
+        finally:
+            self._beating = False
+
+    async def _beat_once(self) -> None:
+        try:
+            if self._node is None or not await self._raise_beat(self._node.owner):
                 self._lose()
-                await self._join()
+                # A new row may say at once that it drains.
+                await self._raise_beat(await self._join())
+                self._tell_joined()
             self._look_around(await self._nodes.beats())
         except Unavailable:
             self._watch.blind()
             raise
+
+    async def _raise_beat(self, owner: int) -> bool:
+        """Raise the beat and obey the node's row; False when there is none."""
+        sent = self._wall.boottime()
+        standing = await self._nodes.beat(owner, self._last_id, self._stats())
+        if standing is Standing.GONE:
+            return False
+        self._good_until = sent + LEASE_SECONDS
+        self._journal.record("node.beat", lease_seconds=LEASE_SECONDS)
+        self._obey(standing, owner)
+        return True
+
+    def _obey(self, standing: Standing, owner: int) -> None:
+        draining = standing is Standing.DRAINING
+        if draining != self._draining:
+            self._draining = draining
+            self._journal.record("node.draining" if draining else "node.working", owner=owner)
+            self._drained(draining)
 
     def _look_around(self, beats: dict[int, int]) -> None:
         others = {owner: beat for owner, beat in beats.items() if self._node is None or owner != self._node.owner}
@@ -155,12 +200,16 @@ class Membership(Service):
         finally:
             self._taking_over.discard(dead)
 
-    async def _join(self) -> None:
+    async def _join(self) -> int:
+        """Become a node; return its owner number."""
         sent = self._wall.boottime()
         self._node = await self._nodes.join(self._node_name, self._wall.now())
         self._good_until = sent + LEASE_SECONDS
         self._last_id = max(self._last_id, self._node.last_id, next_id(self._node.slot, 0, self._wall.now()))
         self._journal.record("node.joined", owner=self._node.owner, slot=self._node.slot)
+        return self._node.owner
+
+    def _tell_joined(self) -> None:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             waiter.callback(None)

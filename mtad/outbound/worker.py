@@ -91,13 +91,14 @@ class Worker(Service):
             wall=wall,
             journal=journal,
             owner=membership.owner,
-            may=lambda: membership.good and not self._stopping,
+            may=lambda: membership.good and self._takes,
             took=self._take_claimed,
         )
         self._books: dict[tuple[int, int], int] = {}
         self._tasks = Tasks(clock, journal)
         self._deliveries = Tasks(clock, journal)
         self._stopping = False
+        self._draining = False
         self._abandoned = False
 
     def startService(self) -> None:
@@ -125,6 +126,18 @@ class Worker(Service):
             # The rows are freed when their node is found dead.
             self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
 
+    def drain(self, on: bool) -> None:
+        """Begin nothing more and give back what is not begun, finishing what is; or go on."""
+        self._draining = on
+        if on:
+            self._expire(math.inf)
+            self._tasks.start(self._release(), "release")
+
+    @property
+    def _takes(self) -> bool:
+        """Whether new work is welcome."""
+        return not self._stopping and not self._draining
+
     async def _idle_within(self, seconds: float) -> None:
         """Wait until no delivery runs, but no longer than that."""
         done = Deferred.fromCoroutine(self._deliveries.idle())
@@ -135,7 +148,7 @@ class Worker(Service):
         """Take jobs just accepted, with their content."""
         for job in handed_over:
             self._enter(job)
-            if self._stopping or not self._has_room(job):
+            if not self._takes or not self._has_room(job):
                 self._to_release.append(job)
             else:
                 self._hold(job)
@@ -189,16 +202,16 @@ class Worker(Service):
     async def _round(self) -> None:
         if not self._membership.good:
             self._delivery.abort()
-        self._expire()
+        self._expire(self._clock.seconds() - BEGIN_WITHIN_SECONDS)
         await self._release()
         self._journal.record("queue.memory", jobs=len(self._books), octets=self._content_octets)
-        if self._membership.good and not self._stopping:
+        if self._membership.good and self._takes:
             self._pump()
             await self._claiming.round()
 
-    def _expire(self) -> None:
-        """Give up what has waited too long in memory."""
-        for job in self._lanes.older(self._clock.seconds() - BEGIN_WITHIN_SECONDS):
+    def _expire(self, came_before: float) -> None:
+        """Give up what has waited in memory since before that time."""
+        for job in self._lanes.older(came_before):
             self._put_down(job)
             self._to_release.append(job)
 
@@ -247,7 +260,7 @@ class Worker(Service):
             self._leave(job)
             self._hold(job, -1)
             self._lanes.end(job)
-            if not self._stopping:
+            if self._takes:
                 self._pump()
                 self._claim_more(lane_of(job))
 

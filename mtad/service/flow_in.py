@@ -22,6 +22,7 @@ from mtad.inbound.verification import VerificationService
 from mtad.inbound.verifiers import Verifiers
 from mtad.inbound.vouched import VouchedChecker
 from mtad.interfaces import Ports
+from mtad.model.process import Part
 from mtad.outbound.queue import QueueService
 from mtad.policy.connection import Limits
 from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
@@ -74,11 +75,11 @@ def means(
     )
 
 
-def entrances(settings: Settings, ports: Ports, means: Means) -> tuple[tuple[str, SmtpFactory], ...]:
-    """Return the ports mail comes in by: where each is listened at, and its sessions."""
+def entrances(settings: Settings, ports: Ports, means: Means, part: Part) -> tuple[tuple[str, SmtpFactory], ...]:
+    """Return the ports mail comes in by: where each is listened at, and its sessions, this process' share of them."""
     server = settings.server
     admission = Admission(
-        Limits(server.max_connections, server.max_connections_per_ip),
+        Limits(part.share(server.max_connections), part.share(server.max_connections_per_ip)),
         (*(entry.network for entry in _relay_networks(settings)), *server.proxy_ranges, *server.xclient_ranges),
     )
     terms = Terms(

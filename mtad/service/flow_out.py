@@ -1,5 +1,6 @@
 """What comes behind the queue, from settings and ports: the node, the worker, and the ways out."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mtad.config import Lmtp, Maildir, Relay, Settings
@@ -7,6 +8,7 @@ from mtad.inbound.routing import RoutingService
 from mtad.inbound.signing import Signing
 from mtad.interfaces import Ports
 from mtad.model.endpoint import HostPort, parse
+from mtad.model.event import Fact
 from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import Credentials, NextHop
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
@@ -35,8 +37,17 @@ class FlowOut:
     queue: QueueService
 
 
-def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowOut:
-    """Return the services that carry mail out, not started yet."""
+def flow_out(
+    settings: Settings,
+    ports: Ports,
+    routing: RoutingService,
+    notes: Callable[[], Mapping[str, Fact]],
+    drained: Callable[[bool], None],
+) -> FlowOut:
+    """Return the services that carry mail out, not started yet.
+
+    `notes` are shown in the node's row; `drained` is told whether the node drains.
+    """
     # The node's row shows the worker, and the worker asks the node for its lease.
     membership = Membership(
         nodes=ports.nodes,
@@ -44,8 +55,9 @@ def flow_out(settings: Settings, ports: Ports, routing: RoutingService) -> FlowO
         wall=ports.wall,
         journal=ports.journal,
         node_name=settings.server.hostname,
-        stats=lambda: worker.stats(),
+        stats=lambda: {**worker.stats(), **notes()},
         expelled=lambda: worker.forget(),
+        drained=drained,
     )
     delivery = _delivery(settings, ports, membership)
     signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)

@@ -5,30 +5,31 @@ somewhere to go. Stopping: listeners, then sessions and deliveries in hand, the 
 """
 
 from collections.abc import Awaitable
-from ipaddress import IPv4Network, IPv6Network
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 
 from mtad.config import Settings
 from mtad.inbound.routing import RoutingService
 from mtad.interfaces import Ports
 from mtad.model.errors import Unavailable
+from mtad.model.process import ALONE, Part
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
 from mtad.service.flow_in import entrances, means, verification
 from mtad.service.flow_out import flow_out
+from mtad.service.steering import Steering
+from mtad.web.ready import Checks, OwnReadiness
 from mtad.web.site import site
 
 
 class Server(MultiService):
     """The whole server. `started` and what `stopService` returns fire when it is up and when it is down."""
 
-    def __init__(self, settings: Settings, ports: Ports) -> None:
+    def __init__(self, settings: Settings, ports: Ports, part: Part) -> None:
         super().__init__()
         self._ports = ports
         self._stopping = False
@@ -38,7 +39,7 @@ class Server(MultiService):
             hostname=settings.server.hostname,
             postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
         )
-        self._out = flow_out(settings, ports, routing)
+        self._out = flow_out(settings, ports, routing, lambda: self.steering.notes, lambda on: self.steering.drain(on))
         self._housekeeping = Housekeeping(
             care=ports.care,
             timeline=ports.timeline,
@@ -60,20 +61,36 @@ class Server(MultiService):
         verifying = verification(settings, ports)
         verifying.setServiceParent(self)
         common = means(settings, ports, routing, verifying, self._out.queue)
-        mail = entrances(settings, ports, common)
+        mail = entrances(settings, ports, common, part)
         self._mail_ports = [factory for _, factory in mail]
         self._mail_listeners = [ports.network.listen(address, factory) for address, factory in mail]
-        self._http_listener = ports.network.listen(settings.server.http_addr, self._site(settings.server.http_ranges))
-
-    def _site(self, networks: "tuple[IPv4Network | IPv6Network, ...]") -> Site:
-        return site(
-            ready=self._ports.dependencies,
-            exposition=self._ports.exposition,
-            networks=networks,
-            clock=self._ports.clock,
-            is_stopping=lambda: self._stopping,
-            certificates=self._ports.tls.troubles,
+        self.steering = Steering(
+            part=part,
+            node_name=settings.server.hostname,
+            membership=self._out.membership,
+            worker=self._out.worker,
+            entrances=self._mail_ports,
+            listeners=self._mail_listeners,
+            journal=ports.journal,
         )
+        ports.wakeups.listen(self.steering.heard, lambda: None)
+        self.readiness = OwnReadiness(
+            Checks(ports.dependencies, ports.clock),
+            is_stopping=lambda: self._stopping,
+            is_draining=lambda: self.steering.draining,
+            certificates=ports.tls.troubles,
+        )
+        # The pages of a process among others are its supervisor's.
+        self._http_listeners = [] if part.supervised else [self._listen_for_http(settings)]
+
+    def _listen_for_http(self, settings: Settings) -> IListeningPort:
+        pages = site(
+            readiness=self.readiness.ask,
+            exposition=self._ports.exposition,
+            networks=settings.server.http_ranges,
+            clock=self._ports.clock,
+        )
+        return self._ports.network.listen(settings.server.http_addr, pages)
 
     def startService(self) -> None:
         """Open the stores, then start the services; `started` tells."""
@@ -93,8 +110,8 @@ class Server(MultiService):
     async def _stop(self) -> None:
         self._stopping = True
         self._ports.journal.record("service.stopping")
-        for listener in self._mail_listeners:
-            await self._do("listeners", _stopped(listener))
+        for entrance in self._mail_listeners:
+            await self._do("listeners", _stopped(entrance))
         sessions = [port.stop(PATIENCE_SECONDS) for port in self._mail_ports]
         deliveries = self._out.worker.stopService()
         for ended in sessions:
@@ -104,7 +121,8 @@ class Server(MultiService):
         self._out.delivery.stopService()
         await self._do("housekeeping", self._housekeeping.stopService())
         await self._do("membership", self._out.membership.stopService())
-        await self._do("listeners", _stopped(self._http_listener))
+        for listener in self._http_listeners:
+            await self._do("listeners", _stopped(listener))
         await self._do("stores", self._ports.stop())
         self._ports.journal.record("service.stopped")
 
@@ -120,9 +138,12 @@ class Server(MultiService):
             self._ports.journal.record("task.surprise", task=f"stop {step}", failure=Failure().getTraceback())
 
 
-def build(settings: Settings, ports: Ports) -> Server:
-    """Return the server with its sockets bound; raises InvalidInput when an address cannot be listened at."""
-    return Server(settings, ports)
+def build(settings: Settings, ports: Ports, part: Part = ALONE) -> Server:
+    """Return the server with its sockets bound; raises InvalidInput when an address cannot be listened at.
+
+    As a `part` of several it takes its share of what all have, and has no pages of its own.
+    """
+    return Server(settings, ports, part)
 
 
 async def _stopped(port: IListeningPort) -> None:

@@ -14,12 +14,12 @@ from typing import TypeVar, cast
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mtad.interfaces import INetwork
+from mtad.interfaces import IListener, INetwork
 from mtad.model.endpoint import HostPort, UnixPath, parse
 from mtad.model.errors import InvalidInput
 from mtad.testing.wire import BUFFER_OCTETS, Flow, MemoryTransport
@@ -80,13 +80,14 @@ class Line(Protocol):
         self.reason = reason
 
 
-@implementer(IListeningPort)
+@implementer(IListener)
 class MemoryPort:
     """A listener of a MemoryNetwork, until it is stopped."""
 
     def __init__(self, host: AnyAddress, stop: Callable[[], object]) -> None:
         self._host = host
         self._stop = stop
+        self._waiting: list[Callable[[], object]] | None = None
 
     def startListening(self) -> None:
         """Do nothing: it listens since it exists."""
@@ -99,6 +100,23 @@ class MemoryPort:
     def getHost(self) -> AnyAddress:
         """Return the address it listens at."""
         return self._host
+
+    def pause(self) -> None:
+        """Let whoever connects wait."""
+        self._waiting = self._waiting or []
+
+    def resume(self) -> None:
+        """Take whoever connects, and who waited."""
+        waiting, self._waiting = self._waiting or [], None
+        for connect in waiting:
+            connect()
+
+    def take(self, connect: Callable[[], object]) -> None:
+        """Connect somebody now, or when it pauses no more."""
+        if self._waiting is None:
+            connect()
+        else:
+            self._waiting.append(connect)
 
 
 @implementer(INetwork)
@@ -116,6 +134,7 @@ class MemoryNetwork:
         self.segment_octets = segment_octets
         self._clock = clock
         self._listeners: dict[HostPort | UnixPath, Factory] = {}
+        self._ports: dict[HostPort | UnixPath, MemoryPort] = {}
         self._next_port = FIRST_PORT
 
     def listen(self, address: str, factory: Factory) -> MemoryPort:
@@ -130,7 +149,8 @@ class MemoryNetwork:
             raise InvalidInput(address, "cannot listen there: Address already in use")
         self._listeners[where] = factory
         factory.doStart()
-        return MemoryPort(_named(where), lambda: self._close(where))
+        port = self._ports[where] = MemoryPort(_named(where), lambda: self._close(where))
+        return port
 
     def dial(
         self, address: str, factory: Factory, timeout_seconds: float, source: str | None = None
@@ -160,8 +180,10 @@ class MemoryNetwork:
     def connect(self, address: str, peer: tuple[str, int] = ("192.0.2.7", 40000)) -> Line:
         """Connect at once as `peer` and return the test's end; ConnectionRefusedError when nobody listens."""
         line = Line()
-        if not self._couple(parse(address), _named(HostPort(*peer)), lambda _: line):
+        where = self._place(parse(address))
+        if where is None:
             raise error.ConnectionRefusedError(address)
+        self._ports[where].take(lambda: self._couple(where, _named(HostPort(*peer)), lambda _: line))
         return line
 
     def serve(self, address: str, factory: Factory) -> MemoryPort:
@@ -171,6 +193,15 @@ class MemoryNetwork:
     def _answer(
         self, connected: "Deferred[Protocol]", where: HostPort | UnixPath, factory: Factory, caller: AnyAddress
     ) -> None:
+        place = self._place(where)
+        if place is None:
+            connected.errback(error.ConnectionRefusedError())
+        else:
+            self._ports[place].take(lambda: self._reach(connected, where, factory, caller))
+
+    def _reach(
+        self, connected: "Deferred[Protocol]", where: HostPort | UnixPath, factory: Factory, caller: AnyAddress
+    ) -> None:
         made: list[Protocol] = []
 
         def build(where: AnyAddress) -> Protocol | None:
@@ -178,22 +209,22 @@ class MemoryNetwork:
             made.extend([protocol] if protocol else [])
             return protocol
 
-        if not self._couple(where, caller, build):
-            connected.errback(error.ConnectionRefusedError())
-        elif not made:
+        self._couple(where, caller, build)
+        if not made:
             connected.errback(error.ConnectError(string="the factory wants no connection"))
         else:
             connected.callback(made[0])
 
-    def _couple(self, where: HostPort | UnixPath, caller: AnyAddress, build: _Build) -> bool:
-        """Join a new client to the listener; False when there is none. A factory that builds None hangs up."""
-        factory = self._listener(where)
-        if factory is None:
-            return False
+    def _couple(self, where: HostPort | UnixPath, caller: AnyAddress, build: _Build) -> None:
+        """Join a new client to the listener. A factory that builds None hangs up."""
+        place = self._place(where)
+        if place is None:
+            return
+        factory = self._listeners[place]
         called = _named(HostPort(where.host or "127.0.0.1", where.port) if isinstance(where, HostPort) else where)
         client = build(called)
         if client is None:
-            return True
+            return
         server = cast(Protocol | None, factory.buildProtocol(caller))
         near = MemoryTransport(self._clock, caller, called, self.segment_octets)
         far = MemoryTransport(self._clock, called, caller, self.segment_octets)
@@ -204,15 +235,17 @@ class MemoryNetwork:
         client.makeConnection(near)
         if server is None:
             far.loseConnection()
-        return True
 
-    def _listener(self, where: HostPort | UnixPath) -> Factory | None:
-        factory = self._listeners.get(where)
-        if factory is None and isinstance(where, HostPort) and where.host in THIS_MACHINE:
-            factory = self._listeners.get(HostPort("", where.port))
-        return factory
+    def _place(self, where: HostPort | UnixPath) -> HostPort | UnixPath | None:
+        """Return the address of the listener that is reached there."""
+        if where in self._listeners:
+            return where
+        if isinstance(where, HostPort) and where.host in THIS_MACHINE and HostPort("", where.port) in self._listeners:
+            return HostPort("", where.port)
+        return None
 
     def _close(self, where: HostPort | UnixPath) -> None:
+        self._ports.pop(where, None)
         factory = self._listeners.pop(where, None)
         if factory is not None:
             factory.doStop()

@@ -22,6 +22,7 @@ from mtad.model.errors import MtadError, Unavailable
 from mtad.model.event import Fact, Happening
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.key import key_number
+from mtad.model.process import Standing
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 
@@ -270,7 +271,7 @@ class MemoryNodes:
         """See INodes."""
         return await self._database.read(lambda: self._store.join(name))
 
-    async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
+    async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
         """See INodes."""
         return await self._database.read(lambda: self._store.beat(owner, last_id, stats))
 

@@ -48,6 +48,7 @@ from mtad.model.job import (
     Waiting,
 )
 from mtad.model.key import key_number
+from mtad.model.process import Standing
 
 SLOT_REST_SECONDS = 3600
 _DAY_SECONDS = 86400
@@ -87,6 +88,7 @@ class NodeRow:
     slot: int
     beat: int = 0
     stats: dict[str, Fact] = field(default_factory=dict)
+    draining: bool = False
 
 
 @dataclass(slots=True)
@@ -339,18 +341,19 @@ class MemoryStore:
         last_id = self.slots[slot].last_id if slot in self.slots else 0
         self.slots[slot] = SlotRow(self.clock.seconds(), last_id)
         self.last_owner += 1
-        self.nodes[self.last_owner] = NodeRow(name, slot)
+        beside = [node.draining for node in self.nodes.values() if node.name == name]
+        self.nodes[self.last_owner] = NodeRow(name, slot, draining=bool(beside) and all(beside))
         return Node(self.last_owner, slot, last_id)
 
-    def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
-        """Raise a node's beat; False without its row."""
+    def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
+        """Raise a node's beat; say what its row says."""
         node = self.nodes.get(owner)
         if node is None:
-            return False
+            return Standing.GONE
         node.beat, node.stats = node.beat + 1, dict(stats)
         slot = self.slots[node.slot]
         slot.last_beat, slot.last_id = self.clock.seconds(), max(slot.last_id, last_id)
-        return True
+        return Standing.DRAINING if node.draining else Standing.WORKING
 
     def take_over(self, owner: int, now: float) -> int:
         """Delete a node and free its rows, counting."""

@@ -39,6 +39,7 @@ from mtad.testing.resolver import MemoryResolver
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 from mtad.testing.tls import MemoryTls
+from mtad.testing.wakeups import MemoryWakeups
 
 HOSTNAME = "mx.test"
 MINUTE = 60.0
@@ -89,6 +90,7 @@ class World:
         self.zone = {} if zone is None else zone
         self.resolver = MemoryResolver(self.process, self.zone)
         self.offload = MemoryOffload()
+        self.wakeups = MemoryWakeups()
         self.journal = MemoryJournal()
         self.tls = MemoryTls()
         self._holdings: dict[str, list[HeldDomain]] = {}
@@ -117,10 +119,12 @@ class World:
             nodes=self.database.nodes,
             timeline=self.database.timeline,
             counters=self.counters,
+            wakeups=self.wakeups,
             spool=self.spool,
             verify_password=verify_password,
             dependencies={"postgres": self.database},
             exposition=lambda: b"",
+            families=list,
             start=nothing,
             stop=nothing,
         )

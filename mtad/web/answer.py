@@ -1,6 +1,11 @@
 """How every page answers: the whole body at once, typed, never cached, never sniffed; nothing in HTML."""
 
-from twisted.web.http import FORBIDDEN, NOT_ALLOWED, NOT_FOUND
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import FORBIDDEN, INTERNAL_SERVER_ERROR, NOT_ALLOWED, NOT_FOUND
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -21,6 +26,36 @@ def answer(request: Request, status: int, body: bytes, content_type: bytes = TEX
         request.setHeader(name, value)
     request.write(body)
     request.finish()
+    return NOT_DONE_YET
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a page answers with."""
+
+    status: int
+    body: bytes
+    content_type: bytes = TEXT
+
+
+_log = Logger()
+_TROUBLE = Content(INTERNAL_SERVER_ERROR, b"internal trouble, see the log\n")
+
+
+def answer_later(request: Request, content: "Deferred[Content]") -> int:
+    """Send a response once it is there, to whoever still waits for it; a surprise is logged and not shown."""
+    gone: list[object] = []
+    request.notifyFinish().addErrback(gone.append)
+
+    def surprised(failure: Failure) -> Content:
+        _log.failure("a page could not be made", failure)
+        return _TROUBLE
+
+    def send(page: Content) -> None:
+        if not gone:
+            answer(request, page.status, page.body, page.content_type)
+
+    content.addErrback(surprised).addCallback(send)
     return NOT_DONE_YET
 
 

@@ -6,6 +6,7 @@ within a second of their being asked, share the answer, so that whoever polls fa
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.defer import TimeoutError as WaitedTooLong
@@ -13,12 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import OK, SERVICE_UNAVAILABLE
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from mtad.interfaces import IDependency
 from mtad.model.errors import Unavailable
 from mtad.model.text import shown
-from mtad.web.answer import JSON, Page, answer
+from mtad.web.answer import JSON, Content, Page, answer_later
 
 CHECK_SECONDS = 2.0
 SHARED_SECONDS = 1.0
@@ -74,32 +75,57 @@ class Checks:
             waiter.callback(self._findings)
 
 
-class Ready(Page):
-    """200 when all is well; 503 when a dependency is not, or while the server stops.
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether mail should be sent here now, and what is told of it: a document of JSON."""
+
+    ready: bool
+    told: Mapping[str, object]
+
+
+class OwnReadiness:
+    """The readiness of this process: all is well, and it neither stops nor drains.
 
     What is wrong with `certificates`, by file, is told and changes nothing: those read before are in use.
     """
 
     def __init__(
-        self, checks: Checks, is_stopping: Callable[[], bool], certificates: Callable[[], Mapping[str, str]]
+        self,
+        checks: Checks,
+        *,
+        is_stopping: Callable[[], bool],
+        is_draining: Callable[[], bool],
+        certificates: Callable[[], Mapping[str, str]],
     ) -> None:
-        super().__init__()
         self._checks = checks
         self._is_stopping = is_stopping
+        self._is_draining = is_draining
         self._certificates = certificates
+
+    def ask(self) -> "Deferred[Readiness]":
+        """Fire as soon as all is known."""
+        return self._checks.findings().addCallback(self._judged)
+
+    def _judged(self, findings: Findings) -> Readiness:
+        stopping, draining = self._is_stopping(), self._is_draining()
+        ready = not stopping and not draining and all(found == WELL for found in findings.values())
+        told = {"ready": ready, "stopping": stopping, "draining": draining, "dependencies": dict(findings)}
+        if troubles := self._certificates():
+            told["certificates"] = {file: shown(trouble) for file, trouble in troubles.items()}
+        return Readiness(ready, told)
+
+
+class Ready(Page):
+    """200 when `readiness` says so, else 503."""
+
+    def __init__(self, readiness: "Callable[[], Deferred[Readiness]]") -> None:
+        super().__init__()
+        self._readiness = readiness
 
     def show(self, request: Request) -> int:
         """Answer as soon as all is known."""
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
-        self._checks.findings().addCallback(lambda findings: gone or self._say(request, findings))
-        return NOT_DONE_YET
+        return answer_later(request, self._readiness().addCallback(self._page))
 
-    def _say(self, request: Request, findings: Findings) -> int:
-        stopping = self._is_stopping()
-        ready = not stopping and all(found == WELL for found in findings.values())
-        told = {"ready": ready, "stopping": stopping, "dependencies": dict(findings)}
-        if troubles := self._certificates():
-            told["certificates"] = {file: shown(trouble) for file, trouble in troubles.items()}
-        body = json.dumps(told) + "\n"
-        return answer(request, OK if ready else SERVICE_UNAVAILABLE, body.encode(), JSON)
+    def _page(self, readiness: Readiness) -> Content:
+        body = json.dumps(readiness.told) + "\n"
+        return Content(OK if readiness.ready else SERVICE_UNAVAILABLE, body.encode(), JSON)

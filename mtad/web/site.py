@@ -4,20 +4,20 @@ A client from outside gets 403 for whatever it asks, and not a hint of what ther
 short. There is no access log: probes and scrapes are no news.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from mtad.interfaces import IDependency
 from mtad.web.answer import OUTSIDER, Page
 from mtad.web.health import Health
-from mtad.web.metrics import Metrics
-from mtad.web.ready import Checks, Ready
+from mtad.web.metrics import Exposition, Metrics
+from mtad.web.ready import Readiness, Ready
 
 IDLE_SECONDS = 60
 MAX_BODY_OCTETS = 4096
@@ -47,6 +47,10 @@ class GuardedSite(Site):
         super().__init__(root, timeout=IDLE_SECONDS, reactor=clock, parsePOSTFormSubmission=False)
         self._networks = networks
 
+    def admit(self, networks: Networks) -> None:
+        """Let these networks ask from now on, and no others."""
+        self._networks = networks
+
     def startFactory(self) -> None:
         """Start nothing: Twisted would tick every second for the dates of its access log."""
 
@@ -72,19 +76,14 @@ class GuardedSite(Site):
 
 def site(
     *,
-    ready: Mapping[str, IDependency],
-    exposition: Callable[[], bytes],
+    readiness: "Callable[[], Deferred[Readiness]]",
+    exposition: Exposition,
     networks: Networks,
     clock: IReactorTime,
-    is_stopping: Callable[[], bool],
-    certificates: Callable[[], Mapping[str, str]] = dict,
-) -> Site:
-    """Return the site. `ready` names what `/ready` asks, `networks` who may ask at all.
-
-    `certificates` tells what is wrong with those, by file.
-    """
+) -> GuardedSite:
+    """Return the site. `networks` is who may ask at all."""
     root = Page()
     root.putChild(b"health", Health())
-    root.putChild(b"ready", Ready(Checks(ready, clock), is_stopping, certificates))
+    root.putChild(b"ready", Ready(readiness))
     root.putChild(b"metrics", Metrics(exposition))
     return GuardedSite(root, networks, clock)

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mtad.adapters.network import SocketNetwork
-from mtad.interfaces import INetwork
+from mtad.interfaces import IListener, INetwork
 from mtad.model.errors import InvalidInput
 from mtad.testing.network import MemoryNetwork
 
@@ -359,6 +359,22 @@ class NetworkContract:
         near.transport.write(b"still here")
         self.assertEqual(await far.has(10), b"still here")
 
+    async def test_who_connects_while_a_listener_pauses_waits(self) -> None:
+        factory = Talkers()
+        port = self.network.listen("127.0.0.1:0", factory)
+        self.assertTrue(verifyObject(IListener, port))
+        self.on_end(port)
+        port.pause()
+        accepted = factory.next()
+        dialling = self.network.dial(f"127.0.0.1:{port.getHost().port}", Talkers(), 5.0)
+        await self.pair()
+        self.assertFalse(accepted.called)
+        port.resume()
+        near, far = await dialling, await accepted
+        port.pause()
+        near.transport.write(b"goes on")
+        self.assertEqual(await far.has(7), b"goes on")
+
     async def test_a_listener_for_every_address_is_reached(self) -> None:
         factory = Talkers()
         port = self.network.listen(":0", factory)
@@ -452,6 +468,21 @@ class SocketNetworkTest(NetworkContract, TestCase):
     async def test_an_address_that_may_not_be_bound_is_not_ours(self) -> None:
         for address in ("240.0.0.1", "100::1", "192.0.2.1:25", "localhost", ""):
             self.assertFalse(self.network.is_ours(address), address)
+
+    async def test_who_inherits_sockets_binds_none(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as inherited:
+            address = f"127.0.0.1:{inherited.getsockname()[1]}"
+            network = SocketNetwork(real_reactor, {address: [inherited]})
+            first, second = Talkers(), Talkers()
+            port = network.listen(address, first)
+            self.on_end(network.listen(address, second))
+            await port.stopListening()
+            accepted = second.next()
+            await network.dial(address, Talkers(), 5.0)
+            await accepted
+            self.assertEqual(first.talkers, [])
+        wrong = self.assertRaises(InvalidInput, network.listen, "127.0.0.1:0", Talkers())
+        self.assertEqual(str(wrong), "127.0.0.1:0: the supervisor does not listen there")
 
     async def test_the_port_is_bound_when_listen_returns(self) -> None:
         port = self.network.listen("127.0.0.1:0", Talkers())

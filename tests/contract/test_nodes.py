@@ -6,6 +6,7 @@ from zope.interface.verify import verifyObject
 from mtad.interfaces import INodes
 from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.job import Job, Lane, Row, Status
+from mtad.model.process import Standing
 from tests.contract.letters import DAY, LANE, NOW, letter, recipients
 from tests.contract.processes import MemoryCase, PostgresCase
 
@@ -43,11 +44,30 @@ class NodesContract:
     async def test_beats_rise_while_the_node_stands(self) -> None:
         here, beside = await self.joined(), await self.joined("beside")
         for last_id in (5, 9):
-            self.assertTrue(await self.nodes.beat(here, last_id, {"jobs": 3, "version": "1 \0 ☃", "paths": ["a'b"]}))
+            stats = {"jobs": 3, "version": "1 \0 ☃", "paths": ["a'b"]}
+            self.assertIs(await self.nodes.beat(here, last_id, stats), Standing.WORKING)
         self.assertEqual(await self.nodes.beats(), {here: 2, beside: 0})
         await self.nodes.take_over(here, NOW)
-        self.assertFalse(await self.nodes.beat(here, 10, {}))
+        self.assertIs(await self.nodes.beat(here, 10, {}), Standing.GONE)
         self.assertEqual(await self.nodes.beats(), {beside: 0})
+
+    async def test_a_beat_says_that_the_node_drains(self) -> None:
+        here, beside = await self.joined(), await self.joined("beside")
+        await self.drain(here)
+        self.assertIs(await self.nodes.beat(here, 0, {}), Standing.DRAINING)
+        self.assertIs(await self.nodes.beat(beside, 0, {}), Standing.WORKING)
+        await self.drain(here, False)
+        self.assertIs(await self.nodes.beat(here, 0, {}), Standing.WORKING)
+
+    async def test_who_joins_where_all_of_its_name_drain_drains_too(self) -> None:
+        first, second = await self.joined(), await self.joined()
+        await self.drain(first)
+        third = await self.joined()
+        self.assertIs(await self.nodes.beat(third, 0, {}), Standing.WORKING, "two work")
+        await self.drain(second)
+        await self.drain(third)
+        self.assertIs(await self.nodes.beat(await self.joined(), 0, {}), Standing.DRAINING)
+        self.assertIs(await self.nodes.beat(await self.joined("beside"), 0, {}), Standing.WORKING)
 
     async def test_a_slot_is_given_again_an_hour_after_its_last_beat_with_its_last_id(self) -> None:
         first = await self.nodes.join("first", NOW)
@@ -160,6 +180,9 @@ class MemoryNodesTest(NodesContract, MemoryCase):
         super().setUp()
         await self.begin()
 
+    async def drain(self, owner: int, on: bool = True) -> None:
+        self.store.nodes[owner].draining = on
+
     async def orphaned(self, *numbers: int) -> int:
         owner = await self.joined("lost")
         for number in numbers:
@@ -177,6 +200,9 @@ class PostgresNodesTest(NodesContract, PostgresCase):
     async def setUp(self) -> None:
         await super().setUp()
         await self.begin()
+
+    async def drain(self, owner: int, on: bool = True) -> None:
+        await self.pool.query("update nodes set draining = %s where owner = %s", (on, owner))
 
     async def orphaned(self, *numbers: int) -> int:
         owner = await self.joined("lost")

@@ -6,7 +6,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import mtad
-from mtad.model.journal import METRICS, OTHER, FirstMet, Metric
+from mtad.model.journal import METRICS, OTHER, Across, FirstMet, Metric
 
 PAGE = (Path(mtad.__file__).parent.parent / "docs" / "metrics.md").read_text()
 
@@ -27,9 +27,15 @@ def labels(metric: Metric) -> str:
     return "; ".join(written)
 
 
+def kind(metric: Metric) -> str:
+    """Return a metric's kind and how values of several processes make one, if not by their sum."""
+    kind = metric.kind.value
+    return kind if metric.across is Across.SUM else f"{kind}, {metric.across.value}"
+
+
 class MetricsPageTest(SynchronousTestCase):
     def test_every_metric_and_no_other(self) -> None:
-        wanted = {name: [metric.kind.value, metric.help, labels(metric)] for name, metric in METRICS.items()}
+        wanted = {name: [kind(metric), metric.help, labels(metric)] for name, metric in METRICS.items()}
         self.assertEqual(rows(PAGE), wanted)
 
     def test_the_settings_that_bound_labels(self) -> None:

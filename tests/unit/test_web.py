@@ -4,12 +4,15 @@ import json
 from ipaddress import ip_network
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.testing.dependency import MemoryDependency
 from mtad.testing.network import Line, MemoryNetwork
+from mtad.web.metrics import Metrics
+from mtad.web.ready import Checks, OwnReadiness
 from mtad.web.site import IDLE_SECONDS, site
 
 INSIDE = ("127.0.0.1", 40000)
@@ -40,13 +43,18 @@ class WebTestCase(SynchronousTestCase):
         self.stopping = False
         self.certificates: dict[str, str] = {}
         self.exposition = b"# HELP some_total Some.\n"
+        self.draining = False
+        readiness = OwnReadiness(
+            Checks({"postgres": self.postgres, "redis": self.redis}, self.clock),
+            is_stopping=lambda: self.stopping,
+            is_draining=lambda: self.draining,
+            certificates=lambda: self.certificates,
+        )
         self.site = site(
-            ready={"postgres": self.postgres, "redis": self.redis},
+            readiness=readiness.ask,
             exposition=lambda: self.exposition,
             networks=(ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8")),
             clock=self.clock,
-            is_stopping=lambda: self.stopping,
-            certificates=lambda: self.certificates,
         )
         self.network.listen(":9090", self.site)
 
@@ -76,6 +84,26 @@ class SiteTest(WebTestCase):
         self.assertEqual(response.headers[b"content-type"], b"text/plain; version=0.0.4; charset=utf-8")
         self.exposition = b"# HELP other_total Other.\n"
         self.assertEqual(self.get(b"/metrics").body, b"# HELP other_total Other.\n")
+
+    def test_metrics_may_be_late_and_the_networks_may_change(self) -> None:
+        late: Deferred[bytes] = Deferred()
+        self.site.resource.putChild(b"metrics", Metrics(lambda: late))
+        line, gone = self.request(b"/metrics"), self.request(b"/metrics")
+        self.assertEqual(line.take(), b"")
+        gone.abort()
+        self.clock.advance(0)
+        late.callback(b"late_total 1\n")
+        self.clock.advance(0)
+        self.assertEqual(Response(line.take()).body, b"late_total 1\n")
+        self.site.admit((ip_network("192.0.2.0/24"),))
+        self.assertEqual(self.get(b"/health").status, 403)
+        self.assertEqual(self.get(b"/health", peer=OUTSIDE).status, 200)
+
+    def test_metrics_that_cannot_be_made_are_logged_and_not_shown(self) -> None:
+        self.site.resource.putChild(b"metrics", Metrics(lambda: fail(KeyError("secret detail"))))
+        response = self.get(b"/metrics")
+        self.assertEqual((response.status, response.body), (500, b"internal trouble, see the log\n"))
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_every_answer_is_typed_and_never_kept(self) -> None:
         for path in (*PAGES, b"/nothing", b"/"):
@@ -168,7 +196,13 @@ class ReadyTest(WebTestCase):
         self.assertEqual(response.status, 200)
         self.assertEqual(response.headers[b"content-type"], b"application/json")
         self.assertEqual(
-            response.json, {"ready": True, "stopping": False, "dependencies": {"postgres": "ok", "redis": "ok"}}
+            response.json,
+            {
+                "ready": True,
+                "stopping": False,
+                "draining": False,
+                "dependencies": {"postgres": "ok", "redis": "ok"},
+            },
         )
 
     def test_what_is_wrong_is_said_for_each(self) -> None:
@@ -194,6 +228,12 @@ class ReadyTest(WebTestCase):
         response = self.get(b"/ready")
         self.assertEqual(response.status, 503)
         self.assertEqual((response.json["ready"], response.json["stopping"]), (False, True))
+
+    def test_a_draining_server_is_not_ready(self) -> None:
+        self.draining = True
+        response = self.get(b"/ready")
+        self.assertEqual(response.status, 503)
+        self.assertEqual((response.json["ready"], response.json["draining"]), (False, True))
 
     def test_a_silent_dependency_is_waited_for_two_seconds_and_the_others_beside_it(self) -> None:
         self.postgres.silent = self.redis.silent = True
@@ -248,12 +288,13 @@ class ReadyTest(WebTestCase):
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_without_dependencies_it_is_ready(self) -> None:
-        bare = site(
-            ready={}, exposition=bytes, networks=(ip_network("127.0.0.0/8"),), clock=self.clock,
-            is_stopping=lambda: False,
-        )  # fmt: skip
+        alone = OwnReadiness(
+            Checks({}, self.clock), is_stopping=lambda: False, is_draining=lambda: False, certificates=dict
+        )
+        bare = site(readiness=alone.ask, exposition=bytes, networks=(ip_network("127.0.0.0/8"),), clock=self.clock)
         self.network.listen(":9091", bare)
         line = self.network.connect(":9091", INSIDE)
         line.send(b"GET /ready HTTP/1.0\r\n\r\n")
         self.clock.advance(0)
-        self.assertEqual(Response(line.take()).json, {"ready": True, "stopping": False, "dependencies": {}})
+        expected = {"ready": True, "stopping": False, "draining": False, "dependencies": {}}
+        self.assertEqual(Response(line.take()).json, expected)

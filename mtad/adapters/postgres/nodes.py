@@ -19,6 +19,7 @@ from mtad.model.errors import Unavailable
 from mtad.model.event import Fact, freed_event
 from mtad.model.identity import SLOTS
 from mtad.model.job import TAKEOVERS_UNTIL_HELD, Node, Status
+from mtad.model.process import Standing
 
 # Between two beats of a lease of 10 s: what takes longer goes again, on another connection.
 STEP_SECONDS = 3.0
@@ -35,12 +36,16 @@ insert into node_slots (slot, owner, last_beat, last_id) values (%s, %s, clock_t
 on conflict (slot) do update set owner = excluded.owner, last_beat = excluded.last_beat
 returning last_id
 """
-_JOIN = "insert into nodes (owner, name, slot, started_at) values (%s, %s, %s, to_timestamp(%s))"
+# A process that is started again where its host is drained must not take up work by that.
+_JOIN = """
+insert into nodes (owner, name, slot, started_at, draining)
+select %s, %s, %s, to_timestamp(%s), coalesce((select bool_and(draining) from nodes where name = %s), false)
+"""
 _BEAT = """
-with beaten as (update nodes set beat = beat + 1, stats = %s::json where owner = %s returning slot)
+with beaten as (update nodes set beat = beat + 1, stats = %s::json where owner = %s returning slot, draining)
 update node_slots s set last_beat = clock_timestamp(), last_id = greatest(s.last_id, %s)
 from beaten where s.slot = beaten.slot
-returning s.slot
+returning beaten.draining
 """
 _DELETE = "delete from nodes where owner = %s"
 _GIVE_SLOT_BACK = """
@@ -91,14 +96,17 @@ class PostgresNodes:
             if slot >= SLOTS:
                 raise Unavailable("postgres", f"all {SLOTS} slots of nodes are taken or rest for an hour")
             ((last_id,),) = await cursor.query(_TAKE_SLOT, (slot, owner))
-            await cursor.execute(_JOIN, (owner, name, slot, now))
+            await cursor.execute(_JOIN, (owner, name, slot, now, name))
             return Node(owner, slot, last_id)
 
         return await self._pool.interact(work, timeout_seconds=STEP_SECONDS)
 
-    async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> bool:
+    async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
         """See INodes."""
-        return bool(await self._query(_BEAT, (msgspec.json.encode(stats).decode(), owner, last_id)))
+        beaten = await self._query(_BEAT, (msgspec.json.encode(stats).decode(), owner, last_id))
+        if not beaten:
+            return Standing.GONE
+        return Standing.DRAINING if beaten[0][0] else Standing.WORKING
 
     async def beats(self) -> dict[int, int]:
         """See INodes."""

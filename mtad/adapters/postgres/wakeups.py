@@ -15,6 +15,7 @@ from zope.interface import implementer
 from mtad.adapters.postgres.pool import Cursor
 from mtad.adapters.postgres.session import IReactor, Parameters, reason, session_parameters
 from mtad.interfaces import IJournal, IWakeups
+from mtad.model.control import CHANNEL
 from mtad.model.errors import Unavailable
 
 FIRST_PAUSE_SECONDS = 0.5
@@ -32,7 +33,7 @@ class PostgresWakeups:
         reactor: IReactor,
         parameters: Parameters,
         journal: IJournal,
-        channels: Sequence[str] = ("mtad_directory",),
+        channels: Sequence[str] = ("mtad_directory", CHANNEL),
         *,
         name: str = "mtad wakeups",
         clock: IReactorTime | None = None,
