@@ -14,7 +14,9 @@ create table holds (
     held_by      text not null,
     created_at   timestamptz not null,
     expires_at   timestamptz,                       -- null: until somebody releases it
-    released_at  timestamptz                        -- its rows are being freed; it holds nothing any more
+    released_at  timestamptz,                       -- its rows are being freed; it holds nothing any more
+    released_by  text,                              -- who or what ended it
+    check ((released_at is null) = (released_by is null))
 );
 comment on table holds is 'Mail that is kept back: a row that meets a hold when it is handed over or claimed becomes held.';
 
@@ -26,6 +28,7 @@ end $$;
 create trigger changed after insert or update or delete on holds
     for each statement execute function holds_changed();
 
+-- Of a row that a hold keeps `due` is since when it is kept.
 create index message_queue_hold on message_queue (hold) where hold is not null;
 
 alter table nodes

@@ -25,6 +25,7 @@ from mtad.model.answer import Answer, Question
 from mtad.model.content import Content
 from mtad.model.dkim import SigningKey
 from mtad.model.event import Fact, Happening
+from mtad.model.hold import Hold
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.next_hop import TlsLevel
 from mtad.model.process import Standing
@@ -89,7 +90,8 @@ class IQueue(Interface):
     async def claim(owner: int, lanes: Sequence[Lane], per_lane: int, now: float) -> Sequence[Job]:
         """Take up to `per_lane` due rows of each lane: they are the owner's, their claim raised by one.
 
-        Rows of one message in one lane make one job, without content. Raises LeaseLost.
+        Rows of one message in one lane make one job, without content. A row that was due while a hold closed its lane
+        is given up later by as long as that was. Raises LeaseLost.
         """
 
     async def content(content_id: int) -> Content:
@@ -102,7 +104,8 @@ class IQueue(Interface):
         nobody and have one more attempt, unless they are UNTRIED; those settled AGAIN or UNTRIED are queued with the
         result's due. A report of a settlement is accepted in the same transaction, queued and owned by nobody, when
         one of the rows it tells of was settled by it. Repeating changes nothing. Raises LeaseLost when the owner has no
-        node: then nothing was written; Unacceptable for a report the database would refuse for its data.
+        node: then nothing was written; Unacceptable for a report the database would refuse for its data. A row that is
+        settled HELD with a hold has had no attempt, and is kept by that hold since the result's due.
         """
 
     async def release(rows: Sequence[Row], owner: int, now: float) -> None:
@@ -116,7 +119,10 @@ class IQueueCare(Interface):
         """Return the rows the database holds for `owner`."""
 
     async def sweep(before: float) -> int:
-        """Remove messages received before that time which have no rows, and contents no message carries."""
+        """Remove messages received before that time which have no rows, and contents no message carries.
+
+        What is kept on purpose stays until it is old enough.
+        """
 
     async def sizes() -> dict[Status, int]:
         """Return how many rows have each status."""
@@ -151,10 +157,37 @@ class IQueueCare(Interface):
         Messages go with their last row.
         """
 
-    async def seize(message: int, owner: int) -> Job | None:
+    async def seize(message: int, owner: int, rows: Sequence[int] = ()) -> Job | None:
         """Take all rows of a message that nobody has, as one job whatever their lanes; None when there are none.
 
-        Their claim is raised by one. What is being delivered goes on, what is quarantined is kept. Raises LeaseLost.
+        With `rows` only these, by their n. Their claim is raised by one. What is being delivered goes on, what is
+        quarantined is kept. Raises LeaseLost.
+        """
+
+
+class IHolds(Interface):
+    """Mail that people keep back (DESIGN §5). Each change is news on the channel `mtad_holds`."""
+
+    async def active() -> Sequence[Hold]:
+        """Return the holds that nobody released; one may be past its expiry."""
+
+    async def place(hold: Hold) -> int:
+        """Keep back from now on what the hold says; return its id.
+
+        What waits of a single message is held at once, and told of; all else when it is handed over or claimed.
+        """
+
+    async def release(hold: int, now: float, by: str) -> bool:
+        """Let a hold be over, and remember who ended it; False when there is none that stands."""
+
+    async def end_expired(now: float) -> None:
+        """Let the holds be over whose expiry has come; forget those that are over for HOLDS_KEPT_SECONDS."""
+
+    async def free(now: float) -> int:
+        """Queue up to FREED_AT_ONCE rows whose hold is over, due at `now`, and tell of it; return how many.
+
+        They are given up later by as long as they were held. 0 says that none is left, but for those that somebody
+        else frees at this moment.
         """
 
 
@@ -369,6 +402,7 @@ class Ports:
     queue: IQueue
     care: IQueueCare
     nodes: INodes
+    holds: IHolds
     timeline: ITimeline
     counters: ICounters
     wakeups: IWakeups

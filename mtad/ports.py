@@ -19,6 +19,7 @@ from mtad.adapters.offload import ProcessOffload
 from mtad.adapters.passwords import verify_password
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.embedded import EmbeddedStores, start
+from mtad.adapters.postgres.holds import PostgresHolds
 from mtad.adapters.postgres.migrate import check, migrate
 from mtad.adapters.postgres.nodes import STEP_SECONDS, PostgresNodes
 from mtad.adapters.postgres.pool import Pool
@@ -127,7 +128,7 @@ def make(
     resolver = StubResolver(
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
     )
-    queue = PostgresQueue(writer, pool, spool)
+    queue = PostgresQueue(writer, pool, spool, keep_content_seconds=settings.queue.keep_content)
     wall = SystemClock()
     certificates = _certificates(settings, reactor, wall, journal)
 
@@ -167,6 +168,7 @@ def make(
         queue=queue,
         care=queue,
         nodes=PostgresNodes(leases),
+        holds=PostgresHolds(pool),
         timeline=PostgresTimeline(pool),
         counters=RedisCounters(redis),
         wakeups=wakeups,

@@ -237,6 +237,8 @@ class Queue(Section, frozen=True):
     lifetime: Seconds = Seconds(5 * _DAY)
     delay_notice: Seconds = Seconds(4 * _HOUR)
     quarantine_keep: Seconds = Seconds(30 * _DAY)
+    keep_content: Seconds = Seconds(0)
+    soft_bounce: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self, 1.0, "retry_delay", "lifetime")
@@ -430,6 +432,8 @@ class Settings(Section, frozen=True):
         found = []
         if self.server.postmaster is None:
             found.append("server.postmaster is not set: mail for a postmaster whom no domain has is refused")
+        if self.queue.soft_bounce:
+            found.append("queue.soft_bounce is true: nothing is refused for good, here or where mail is sent to")
         relay = self.delivery.relay
         if relay is not None and relay.trusts_anybody:
             found.append(

@@ -49,7 +49,7 @@ class Terms:
 
     `max_recipients` is what a transaction may have of them, told when set; `login` says how a peer at an address may
     log in, and `verifiers` ask by SCRAM where it may; `implicit_tls` that sessions begin with TLS (RFC 8314 §3.3).
-    Peers in `xclient_networks` may speak for others.
+    Peers in `xclient_networks` may speak for others. With `soft_bounce` no mail is refused for good.
     """
 
     port: str
@@ -65,6 +65,7 @@ class Terms:
     implicit_tls: bool = False
     greet_pause_seconds: float = 0.0
     xclient_networks: tuple[Network, ...] = ()
+    soft_bounce: bool = False
 
 
 class Dialogue:
@@ -108,6 +109,11 @@ class Dialogue:
 
     async def respond(self, event: Event) -> Reply:
         """Return the reply to an event that owes one; raises what its ports raise."""
+        reply = await self._reply_to(event)
+        soft = self._terms.soft_bounce and isinstance(event, MailFrom | RcptTo | EndOfData)
+        return reply.softened() if soft else reply
+
+    async def _reply_to(self, event: Event) -> Reply:
         match event:
             case MailFrom():
                 envelope = Envelope(event.reverse_path, event.size, event.body, parameters=event.parameters)

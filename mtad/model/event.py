@@ -59,6 +59,17 @@ def abandoned_event(at: float) -> Event:
     return Event(ABANDONED, at, {"reason": "answered 451, and delivered all the same; it will be sent again"})
 
 
+def kept_event(at: float, recipients: list[str], hold: int, reason: str, by: str) -> Event:
+    """Return what is told of rows that met a hold, by its id, why it was placed and by whom."""
+    named = recipients[:NAMED_RECIPIENTS]
+    return Event(HELD, at, {"recipients": named, "count": len(recipients), "hold": hold, "reason": reason, "by": by})
+
+
+def let_go_event(at: float, recipients: list[str], by: str) -> Event:
+    """Return what is told of rows whose hold is over; `by` is who or what ended it."""
+    return care_event(RELEASED, at, recipients, by)
+
+
 def care_event(kind: str, at: float, recipients: list[str], by: str) -> Event:
     """Return what is told of rows that somebody dealt with by hand; `by` is the command they used."""
     return Event(kind, at, {"recipients": recipients[:NAMED_RECIPIENTS], "count": len(recipients), "by": by})

@@ -139,7 +139,8 @@ class Result:
     """How one row ended this time. `due` (epoch seconds) matters for AGAIN and UNTRIED; why one is held its event says.
 
     `reason` says in plain words why a row is GONE that was not delivered; `noticed` that the settlement has a report
-    which tells that this one is late.
+    which tells that this one is late. `hold` is the id of the hold that a row is HELD by, 0 for none: it was not tried,
+    and is held since `due`.
     """
 
     n: int
@@ -149,6 +150,7 @@ class Result:
     due: float = 0.0
     reason: str = ""
     noticed: bool = False
+    hold: int = 0
 
     @property
     def undelivered(self) -> bool:

@@ -1,6 +1,6 @@
 """One SMTP reply: three digits, an enhanced code, text (RFC 5321 §4.2, RFC 3463, RFC 2034)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,12 @@ class Reply:
         """The reply on one line, for logs and events."""
         prefix = f"{self.code} {self.enhanced} " if self.enhanced else f"{self.code} "
         return prefix + " ".join(self.lines)
+
+    def softened(self) -> "Reply":
+        """Return the reply as one for now, where it is one for good; the session goes on or ends as it would."""
+        if not self.permanent:
+            return self
+        return replace(self, code=self.code - 100, enhanced=self.enhanced and f"4{self.enhanced[1:]}")
 
     def encode(self) -> bytes:
         """Return the octets to send."""

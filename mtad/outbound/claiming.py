@@ -17,7 +17,7 @@ CLAIMS_A_SLICE = 10
 
 
 class Claiming:
-    """Claims for the node `owner` while `may`, and hands what it claimed to `took`."""
+    """Claims for the node `owner` while `may`, but from no lane that is `closed`; hands what it claimed to `took`."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Claiming:
         journal: IJournal,
         owner: Callable[[], int],
         may: Callable[[], bool],
+        closed: Callable[[Lane], bool],
         took: Callable[[Sequence[Job]], None],
     ) -> None:
         self._queue = queue
@@ -36,6 +37,7 @@ class Claiming:
         self._journal = journal
         self._owner = owner
         self._may = may
+        self._closed = closed
         self._took = took
         self._ready = ReadyLanes()
         self._after: Lane | None = None
@@ -47,8 +49,8 @@ class Claiming:
         return not self._busy and len(self._ready) > 0
 
     def learn(self, lanes: Sequence[Lane]) -> None:
-        """Know of lanes that have got due rows."""
-        self._ready.learn(lanes)
+        """Know of lanes that have got due rows; one that is closed is learned of again once it is open."""
+        self._ready.learn(lane for lane in lanes if not self._closed(lane))
 
     async def round(self) -> None:
         """Look on through the queue, to its end or some slices far, and claim what there is room for."""
@@ -79,14 +81,14 @@ class Claiming:
     async def _look(self) -> None:
         ready = await self._queue.ready(self._wall.now(), LANES_VISITED, self._after)
         self._after = ready.after
-        self._ready.learn(ready.lanes)
+        self.learn(ready.lanes)
 
     async def _claim(self) -> None:
         """Claim from those whose turn it is, some times at most: others may have become ready meanwhile."""
         for _ in range(CLAIMS_A_SLICE):
             if not self._may() or not (picked := self._ready.pick(self._lanes)):
                 return
-            asked = _rounded(picked)
+            asked = _rounded({lane: count for lane, count in picked.items() if not self._closed(lane)})
             claimed: list[Job] = []
             try:
                 for count in sorted(set(asked.values())):

@@ -76,7 +76,7 @@ class ReadyLanes:
     def claimed(self, picked: Mapping[Lane, int], asked: Mapping[Lane, int], jobs: Sequence[Job]) -> None:
         """Hear what became of a pick: charge what was claimed, and know those again that had all they were asked for.
 
-        `asked` may be less than what was picked.
+        `asked` may be less than what was picked; a lane it leaves out is known no more.
         """
         rows: Counter[Lane] = Counter()
         for job in jobs:
@@ -84,7 +84,7 @@ class ReadyLanes:
             self._turns.charge(job.organisation, cost(job))
         for lane, count in picked.items():
             self._turns.charge(lane.organisation, -RECIPIENT_OCTETS * count)
-            if rows[lane] == asked[lane]:
+            if rows[lane] == asked.get(lane):
                 self.learn([lane])
         for organisation in {lane.organisation for lane in picked}:
             self._rejoin(organisation)

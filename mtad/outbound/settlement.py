@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mtad.model import event
 from mtad.model.event import Event, Fact
+from mtad.model.hold import Hold
 from mtad.model.job import Disposal, Job, Result, Settlement, Target
 from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.model.report import Action, asks
@@ -23,11 +24,15 @@ MISSING = Failed("the content of this message is missing", Scope.MESSAGE, "5.3.0
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a recipient is tried again, and how often at most."""
+    """When a recipient is tried again, and how often at most.
+
+    With `soft_bounce` what was refused for good is tried again like what was refused for now.
+    """
 
     retry_delay_seconds: float
     max_retry_delay_seconds: float
     max_retries: int
+    soft_bounce: bool = False
 
 
 def settle(job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule, chance: float) -> Settlement:
@@ -37,7 +42,8 @@ def settle(job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule
     """
     results = []
     events = []
-    for target, outcome in zip(job.targets, outcomes, strict=True):
+    for target, met in zip(job.targets, outcomes, strict=True):
+        outcome = _softened(met) if schedule.soft_bounce and isinstance(met, Failed) else met
         result, happened = _settle_one(job, target, outcome, now, schedule, chance)
         results.append(result)
         events.append(happened)
@@ -47,6 +53,18 @@ def settle(job: Job, outcomes: Sequence[Outcome], now: float, schedule: Schedule
 def hold(job: Job, outcome: Failed, now: float) -> Settlement:
     """Return what to write when only a human can help: all of the job is held, for the reason `outcome` tells."""
     return _all(job, outcome, Disposal.HELD, Event(event.HELD, now, {"reason": outcome.detail}))
+
+
+def keep_back(job: Job, met: Hold, now: float) -> Settlement:
+    """Return what to write of a job that met a hold: all of it is held by that, and was not tried."""
+    told = event.kept_event(
+        now, [str(target.recipient.address) for target in job.targets], met.id, met.reason, met.held_by
+    )
+    outcome = Deferred(f"on hold: {met.reason}", Scope.OURS, "4.3.0")
+    results = tuple(
+        Result(target.recipient.n, target.claim, outcome, Disposal.HELD, now, hold=met.id) for target in job.targets
+    )
+    return Settlement(job.message, job.organisation, job.total, job.copies, results, (told,))
 
 
 def return_to_sender(job: Job, now: float, by: str) -> Settlement:
@@ -106,6 +124,11 @@ def _settle_one(
             return result(Disposal.UNTRIED if ours else Disposal.AGAIN, due), Event(
                 event.DEFERRED, now, facts | {"next_at": due}
             )
+
+
+def _softened(failed: Failed) -> Deferred:
+    """Return a final failure as one for now, with the status of that (RFC 3463 §2)."""
+    return Deferred(failed.detail, failed.scope, f"4{failed.status[1:]}", failed.remote, failed.told)
 
 
 def _tried(times: int, seconds: float) -> str:

@@ -27,10 +27,11 @@ from mtad.model.job import Disposal, Job, Lane, Row, Settlement
 from mtad.model.outcome import Outcome, Scope
 from mtad.outbound.claiming import Claiming
 from mtad.outbound.delivery import DeliveryService
+from mtad.outbound.holding import Holding
 from mtad.outbound.lanes import Bounds, Lanes, lane_of
 from mtad.outbound.membership import Membership
 from mtad.outbound.reporting import Reporting
-from mtad.outbound.settlement import MISSING, Schedule, hold, settle
+from mtad.outbound.settlement import MISSING, Schedule, hold, keep_back, settle
 from mtad.outbound.tasks import Tasks
 
 CLAIM_SECONDS = 1.0
@@ -63,6 +64,7 @@ class Worker(Service):
         queue: IQueue,
         delivery: DeliveryService,
         reporting: Reporting,
+        holds: Holding,
         membership: Membership,
         clock: IReactorTime,
         wall: IWallClock,
@@ -74,6 +76,7 @@ class Worker(Service):
         self._queue = queue
         self._delivery = delivery
         self._reporting = reporting
+        self._holds = holds
         self._membership = membership
         self._clock = clock
         self._wall = wall
@@ -92,6 +95,7 @@ class Worker(Service):
             journal=journal,
             owner=membership.owner,
             may=lambda: membership.good and self._takes,
+            closed=holds.closes,
             took=self._take_claimed,
         )
         self._books: dict[tuple[int, int], int] = {}
@@ -248,7 +252,7 @@ class Worker(Service):
 
     def _pump(self) -> None:
         """Begin jobs whose turn it is."""
-        while self._membership.good and (job := self._lanes.begin(self._fits)) is not None:
+        while self._membership.good and self._holds.known and (job := self._lanes.begin(self._fits)) is not None:
             if job.content is None:
                 self._hold(job)
             self._deliveries.start(self._deal_with(job), "delivery")
@@ -266,6 +270,8 @@ class Worker(Service):
 
     async def _attempt(self, job: Job) -> tuple[Settlement, Content]:
         """Return what is to be written of the attempt, and the content; a missing one is worth a human's look."""
+        if (met := self._holds.of(job)) is not None:
+            return keep_back(job, met, self._wall.now()), b""
         content = job.content
         if content is None:
             try:

@@ -93,6 +93,7 @@ def entrances(settings: Settings, ports: Ports, means: Means, part: Part) -> tup
         spool=ports.spool,
         greet_pause_seconds=server.greet_pause,
         xclient_networks=server.xclient_ranges,
+        soft_bounce=settings.queue.soft_bounce,
     )
     receiving = ReceivingFactory(
         terms=terms, admission=admission, proxies=server.proxy_ranges, make_session=lambda: InboundSession(means)

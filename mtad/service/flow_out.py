@@ -14,6 +14,7 @@ from mtad.model.next_hop import Credentials, NextHop
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
 from mtad.outbound.client import MailClient
 from mtad.outbound.delivery import ELSEWHERE, DeliveryService
+from mtad.outbound.holding import Holding
 from mtad.outbound.lanes import Bounds
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.membership import Membership
@@ -32,6 +33,7 @@ class FlowOut:
     """The services behind the queue, in the order they start."""
 
     membership: Membership
+    holding: Holding
     delivery: DeliveryService
     worker: Worker
     queue: QueueService
@@ -70,10 +72,14 @@ def flow_out(
         lifetime_seconds=settings.queue.lifetime,
         delay_notice_seconds=settings.queue.delay_notice,
     )
+    holding = Holding(
+        holds=ports.holds, wakeups=ports.wakeups, clock=ports.clock, wall=ports.wall, journal=ports.journal
+    )
     worker = Worker(
         queue=ports.queue,
         delivery=delivery,
         reporting=reporting,
+        holds=holding,
         membership=membership,
         clock=ports.clock,
         wall=ports.wall,
@@ -83,6 +89,7 @@ def flow_out(
             retry_delay_seconds=settings.queue.retry_delay,
             max_retry_delay_seconds=settings.queue.max_retry_delay,
             max_retries=settings.queue.max_retries,
+            soft_bounce=settings.queue.soft_bounce,
         ),
         room=Room(jobs=_bounds(settings)),
     )
@@ -95,7 +102,7 @@ def flow_out(
         wall=ports.wall,
         journal=ports.journal,
     )
-    return FlowOut(membership=membership, delivery=delivery, worker=worker, queue=queue)
+    return FlowOut(membership=membership, holding=holding, delivery=delivery, worker=worker, queue=queue)
 
 
 def _bounds(settings: Settings) -> Bounds:

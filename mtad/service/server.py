@@ -52,6 +52,7 @@ class Server(MultiService):
         for service in (
             self._out.membership,
             routing,
+            self._out.holding,
             self._out.delivery,
             self._out.worker,
             self._out.queue,
@@ -119,6 +120,7 @@ class Server(MultiService):
         await self._do("deliveries", deliveries)
         await self._do("queue", self._out.queue.stopService())
         self._out.delivery.stopService()
+        await self._do("holding", self._out.holding.stopService())
         await self._do("housekeeping", self._housekeeping.stopService())
         await self._do("membership", self._out.membership.stopService())
         for listener in self._http_listeners:

@@ -16,10 +16,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from mtad.interfaces import IDependency, INodes, IQueue, IQueueCare, ISpool, ITimeline
+from mtad.interfaces import IDependency, IHolds, INodes, IQueue, IQueueCare, ISpool, ITimeline
 from mtad.model.content import Content
 from mtad.model.errors import MtadError, Unavailable
 from mtad.model.event import Fact, Happening
+from mtad.model.hold import Hold
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
 from mtad.model.key import key_number
 from mtad.model.process import Standing
@@ -54,7 +55,7 @@ class _Write:
 
 @implementer(IDependency)
 class MemoryDatabase:
-    """One process' way to a store: the ports `queue`, `nodes` and `timeline`, and the switches to break it.
+    """One process' way to a store: the ports `queue`, `holds`, `nodes` and `timeline`, and the switches to break it.
 
     Large contents come back in `spool`.
     """
@@ -65,6 +66,7 @@ class MemoryDatabase:
         self.reachable = True
         self.queue = MemoryQueue(self)
         self.nodes = MemoryNodes(self)
+        self.holds = MemoryHolds(self)
         self.timeline = MemoryTimeline(self)
         self._clock = clock
         self._delay_seconds = 0.0
@@ -254,9 +256,38 @@ class MemoryQueue:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.expire_quarantined(before, now, by))
 
-    async def seize(self, message: int, owner: int) -> Job | None:
+    async def seize(self, message: int, owner: int, rows: Sequence[int] = ()) -> Job | None:
         """See IQueueCare."""
-        return await self._database.read(lambda: self._store.seize(message, owner))
+        return await self._database.read(lambda: self._store.seize(message, owner, rows))
+
+
+@implementer(IHolds)
+class MemoryHolds:
+    """Holds over a MemoryDatabase."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+        self._table = database.store.holds
+
+    async def active(self) -> Sequence[Hold]:
+        """See IHolds."""
+        return await self._database.read(self._table.active)
+
+    async def place(self, hold: Hold) -> int:
+        """See IHolds."""
+        return await self._database.read(lambda: self._table.place(hold))
+
+    async def release(self, hold: int, now: float, by: str) -> bool:
+        """See IHolds."""
+        return await self._database.read(lambda: self._table.release(hold, now, by))
+
+    async def end_expired(self, now: float) -> None:
+        """See IHolds."""
+        await self._database.read(lambda: self._table.end_expired(now))
+
+    async def free(self, now: float) -> int:
+        """See IHolds."""
+        return await self._database.read(lambda: self._table.free(now))
 
 
 @implementer(INodes)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.model.content import blocks
-from mtad.model.envelope import Recipient
 from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.event import (
     ABANDONED,
@@ -27,7 +26,7 @@ from mtad.model.event import (
     care_event,
     freed_event,
 )
-from mtad.model.identity import SLOTS
+from mtad.model.identity import SLOTS, first_id
 from mtad.model.job import (
     DESTINATION_OCTETS,
     LANES_VISITED,
@@ -49,35 +48,12 @@ from mtad.model.job import (
 )
 from mtad.model.key import key_number
 from mtad.model.process import Standing
+from mtad.testing.holds import HoldTable
+from mtad.testing.rows import QueueRow
+from mtad.testing.wakeups import MemoryWakeups
 
 SLOT_REST_SECONDS = 3600
 _DAY_SECONDS = 86400
-
-
-@dataclass(slots=True)
-class QueueRow:
-    """A row of `message_queue`."""
-
-    message: int
-    organisation: int
-    recipient: Recipient
-    status: Status
-    claim: int
-    due: float
-    expires_at: float
-    owner: int | None
-    attempts: int = 0
-    taken_over: int = 0
-    noticed: bool = False
-
-    def free(self, due: float) -> None:
-        """Queue the row again, owned by nobody."""
-        self.status, self.owner, self.due = Status.QUEUED, None, due
-
-    @property
-    def lane(self) -> Lane:
-        """Where the row waits."""
-        return Lane(self.organisation, self.recipient.destination)
 
 
 @dataclass(slots=True)
@@ -100,13 +76,19 @@ class SlotRow:
 
 
 class MemoryStore:
-    """The tables. `clock` is the database's own, by which slots rest; all other times come with the calls."""
+    """The tables. `clock` is the database's own, by which slots rest; all other times come with the calls.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    `wakeups` tells of changes what triggers would. Contents are kept until they are `keep_content_seconds` old.
+    """
+
+    def __init__(self, clock: IReactorTime, keep_content_seconds: float = 0.0) -> None:
         self.clock = clock
+        self.keep_content_seconds = keep_content_seconds
         self.messages: dict[int, Message] = {}
         self.contents: dict[int, bytes] = {}
         self.rows: dict[tuple[int, int], QueueRow] = {}
+        self.wakeups = MemoryWakeups()
+        self.holds = HoldTable(self.rows, self.wakeups, self._tell)
         self.happenings: list[Happening] = []
         self.keys: list[tuple[float, int, int, int]] = []
         self.nodes: dict[int, NodeRow] = {}
@@ -176,7 +158,8 @@ class MemoryStore:
             due = (row for row in self.rows.values() if row.lane == lane and row.status is Status.QUEUED)
             taken = sorted((row for row in due if row.due <= now), key=lambda row: row.due)[:per_lane]
             for row in taken:
-                row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
+                row.status, row.owner, row.claim, row.hold = Status.DELIVERING, owner, row.claim + 1, None
+                row.expires_at += self.holds.waited(row)
             messages = dict.fromkeys(row.message for row in taken)
             jobs += [self._job(number, lane, [row for row in taken if row.message == number]) for number in messages]
         return jobs
@@ -210,7 +193,7 @@ class MemoryStore:
             matched = {result.n for result in settlement.results if self._apply(settlement.message, result)}
             if matched:
                 self._tell(settlement.message, settlement.organisation, now, settlement.events)
-                self._clean(settlement.message)
+                self._clean(settlement.message, self._kept_from(now))
             for told in settlement.reports:
                 if matched.intersection(told.rows):
                     self._add(told.report, None)
@@ -224,10 +207,12 @@ class MemoryStore:
             del self.rows[message, result.n]
             return True
         row.owner, row.claim = None, row.claim + 1
-        row.attempts += result.disposal is not Disposal.UNTRIED
+        row.attempts += result.disposal is not Disposal.UNTRIED and not result.hold
         row.noticed = row.noticed or result.noticed
         if result.disposal is Disposal.HELD:
             row.status = Status.HELD
+            if result.hold:
+                row.hold, row.due = result.hold, result.due
         else:
             row.status = Status.HELD if row.status is Status.HELD else Status.QUEUED
             row.due = result.due
@@ -252,10 +237,12 @@ class MemoryStore:
             for message in self.messages.values()
             if message.received_at < before and message.id not in with_rows
         ]
+        kept_from = self._kept_from(before)
         for message in old:
-            self._clean(message)
+            self._clean(message, kept_from)
         carried = {message.content_id for message in self.messages.values()}
-        self.contents = {number: octets for number, octets in self.contents.items() if number in carried}
+        kept = {number for number in self.contents if number in carried or (kept_from and number >= kept_from)}
+        self.contents = {number: octets for number, octets in self.contents.items() if number in kept}
         return len(old)
 
     def sizes(self) -> dict[Status, int]:
@@ -282,7 +269,8 @@ class MemoryStore:
 
     def retry(self, message: int, now: float, by: str) -> int:
         """Let rows that wait or are held be due; return how many."""
-        rows = [row for row in self._rows_of(message) if row.status in (Status.QUEUED, Status.HELD)]
+        statuses = (Status.QUEUED, Status.HELD)
+        rows = [row for row in self._rows_of(message) if row.status in statuses and row.hold is None]
         for row in rows:
             row.free(now)
             row.taken_over = 0
@@ -319,12 +307,16 @@ class MemoryStore:
             self._tell(message, rows[0].organisation, now, (event,))
         return len(rows)
 
-    def seize(self, message: int, owner: int) -> Job | None:
-        """Take all rows of a message that nobody has for `owner`; LeaseLost."""
+    def seize(self, message: int, owner: int, wanted: Sequence[int]) -> Job | None:
+        """Take rows of a message that nobody has for `owner`, all unless some are `wanted`; LeaseLost."""
         self._require(owner)
-        rows = [row for row in self._rows_of(message) if row.owner is None and row.status is not Status.QUARANTINED]
+        rows = [
+            row
+            for row in self._rows_of(message)
+            if row.owner is None and row.status is not Status.QUARANTINED and (not wanted or row.recipient.n in wanted)
+        ]
         for row in rows:
-            row.status, row.owner, row.claim = Status.DELIVERING, owner, row.claim + 1
+            row.status, row.owner, row.claim, row.hold = Status.DELIVERING, owner, row.claim + 1, None
         return self._job(message, rows[0].lane, rows) if rows else None
 
     def _rows_of(self, message: int) -> list[QueueRow]:
@@ -414,11 +406,16 @@ class MemoryStore:
         if events:
             self.happenings.append(Happening(message, organisation, at, events))
 
-    def _clean(self, number: int) -> None:
-        """Remove a message that has no rows, and its content when no other carries it."""
+    def _kept_from(self, now: float) -> int:
+        """Return the id from which on contents are kept, 0 when none is."""
+        return first_id(now - self.keep_content_seconds) if self.keep_content_seconds else 0
+
+    def _clean(self, number: int, kept_from: int = 0) -> None:
+        """Remove a message that has no rows, and its content when no other carries it and it need not be kept."""
         if number in self.messages and not any(message == number for message, _ in self.rows):
             content_id = self.messages.pop(number).content_id
-            if not any(message.content_id == content_id for message in self.messages.values()):
+            kept = kept_from and content_id >= kept_from
+            if not kept and not any(message.content_id == content_id for message in self.messages.values()):
                 self.contents.pop(content_id, None)
 
 

@@ -9,9 +9,13 @@ from mtad.interfaces import IWakeups
 
 @implementer(IWakeups)
 class MemoryWakeups:
-    """Tells everybody who listens what `notify` and `lose` are given; `told` is all news so far."""
+    """Tells everybody who listens what `notify` and `lose` are given; `told` is all news so far.
+
+    While it is `muted` nobody hears what is notified.
+    """
 
     def __init__(self) -> None:
+        self.muted = False
         self.told: list[tuple[str, str]] = []
         self._listeners: list[tuple[Callable[[str, str], None], Callable[[], None]]] = []
 
@@ -22,7 +26,7 @@ class MemoryWakeups:
     def notify(self, channel: str, payload: str) -> None:
         """Let everybody hear this."""
         self.told.append((channel, payload))
-        for heard, _ in self._listeners:
+        for heard, _ in self._listeners if not self.muted else ():
             heard(channel, payload)
 
     def lose(self) -> None:

@@ -39,7 +39,6 @@ from mtad.testing.resolver import MemoryResolver
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 from mtad.testing.tls import MemoryTls
-from mtad.testing.wakeups import MemoryWakeups
 
 HOSTNAME = "mx.test"
 MINUTE = 60.0
@@ -81,7 +80,7 @@ class World:
         self.clock = clock or Clock()
         self.process = ProcessClock(self.clock)
         self.wall = MemoryWallClock(self.clock)
-        self.store = store or MemoryStore(self.clock)
+        self.store = store or MemoryStore(self.clock, self.settings.queue.keep_content)
         self.spool = MemorySpool()
         self.database = MemoryDatabase(self.store, self.process, self.spool)
         self.directory = directory or MemoryDirectory(self.process)
@@ -90,7 +89,7 @@ class World:
         self.zone = {} if zone is None else zone
         self.resolver = MemoryResolver(self.process, self.zone)
         self.offload = MemoryOffload()
-        self.wakeups = MemoryWakeups()
+        self.wakeups = self.store.wakeups
         self.journal = MemoryJournal()
         self.tls = MemoryTls()
         self._holdings: dict[str, list[HeldDomain]] = {}
@@ -117,6 +116,7 @@ class World:
             queue=self.database.queue,
             care=self.database.queue,
             nodes=self.database.nodes,
+            holds=self.database.holds,
             timeline=self.database.timeline,
             counters=self.counters,
             wakeups=self.wakeups,

@@ -13,13 +13,14 @@ from twisted.internet.endpoints import connectProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from mtad.adapters.postgres.holds import PostgresHolds
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.timeline import PostgresTimeline
 from mtad.adapters.postgres.writer import Writer
 from mtad.adapters.spool import DiskSpool
-from mtad.interfaces import INodes, IQueue, IQueueCare, ITimeline
+from mtad.interfaces import IHolds, INodes, IQueue, IQueueCare, ITimeline
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
@@ -28,7 +29,8 @@ from tests.stores import database
 
 EMPTY = """
 with m as (delete from messages), c as (delete from message_content), q as (delete from message_queue),
-    e as (delete from message_events), k as (delete from message_keys), n as (delete from nodes)
+    e as (delete from message_events), k as (delete from message_keys), n as (delete from nodes),
+    h as (delete from holds)
 delete from node_slots
 """
 
@@ -38,6 +40,7 @@ class Process:
     """One process' ports; `queue` is IQueue and IQueueCare. The others of one store see what it did."""
 
     queue: "IQueue & IQueueCare"
+    holds: IHolds
     nodes: INodes
     timeline: ITimeline
 
@@ -45,18 +48,20 @@ class Process:
 class MemoryCase(TestCase):
     """Processes over one MemoryStore; one that is `elsewhere` has none of the trouble that is made here."""
 
+    keep_content_seconds = 0.0
+
     def setUp(self) -> None:
         self.clock = Clock()
-        self.store = MemoryStore(self.clock)
+        self.store = MemoryStore(self.clock, self.keep_content_seconds)
         self.spool = MemorySpool()
 
     async def process(self) -> Process:
         self.database = MemoryDatabase(self.store, self.clock, self.spool)
-        return Process(self.database.queue, self.database.nodes, self.database.timeline)
+        return Process(self.database.queue, self.database.holds, self.database.nodes, self.database.timeline)
 
     async def elsewhere(self) -> Process:
         database = MemoryDatabase(self.store, self.clock)
-        return Process(database.queue, database.nodes, database.timeline)
+        return Process(database.queue, database.holds, database.nodes, database.timeline)
 
     async def rest_an_hour(self) -> None:
         self.clock.advance(3600)
@@ -94,6 +99,7 @@ class PostgresCase(TestCase):
 
     timeout = 30
     made = staticmethod(emptied)
+    keep_content_seconds = 0.0
 
     async def setUp(self) -> None:
         self.parameters = self.made()
@@ -112,21 +118,25 @@ class PostgresCase(TestCase):
     async def process(self) -> Process:
         self.writer, queue = self.writing()
         await self.writer.start()
-        return Process(queue, PostgresNodes(self.pool), PostgresTimeline(self.pool))
+        return self._process(queue)
 
     async def elsewhere(self) -> Process:
         writer = Writer(reactor, self.parameters, Random(2))
         self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
         await writer.start()
-        return Process(
-            PostgresQueue(writer, self.pool, self.spool), PostgresNodes(self.pool), PostgresTimeline(self.pool)
-        )
+        return self._process(PostgresQueue(writer, self.pool, self.spool))
+
+    def _process(self, queue: PostgresQueue) -> Process:
+        return Process(queue, PostgresHolds(self.pool), PostgresNodes(self.pool), PostgresTimeline(self.pool))
 
     def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:
         """Return a writer that was not started, and its queue."""
         writer = Writer(reactor, self.gate.parameters, Random(1), **terms)
         self.addCleanup(lambda: Deferred.fromCoroutine(writer.stop(grace_seconds=0)))
-        return writer, PostgresQueue(writer, self.pool, self.spool, clock=self.clock)
+        queue = PostgresQueue(
+            writer, self.pool, self.spool, keep_content_seconds=self.keep_content_seconds, clock=self.clock
+        )
+        return writer, queue
 
     async def rest_an_hour(self) -> None:
         await self.pool.query("update node_slots set last_beat = last_beat - interval '1 hour'")

@@ -7,7 +7,7 @@ from typing import Any
 
 from mtad.adapters.postgres import events
 from mtad.adapters.postgres.pool import Cursor, Pool
-from mtad.adapters.postgres.statements import CLEAN, LOCK_MESSAGES
+from mtad.adapters.postgres.statements import ALL_CONTENTS, CLEAN, LOCK_MESSAGES
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
 from mtad.model.event import RELEASED, REMOVED, RETRIED, care_event
@@ -47,7 +47,7 @@ with looked as (
     delete from messages using old where messages.id = old.id returning messages.id, messages.content_id
 ), freed as (
     delete from message_content c using (select distinct content_id from gone) emptied
-    where c.content_id = emptied.content_id and not exists (
+    where c.content_id = emptied.content_id and c.content_id < %s and not exists (
         select from messages m
         where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
     )
@@ -76,7 +76,7 @@ select (select max(id) from looked), (select count(*) from lone)
 # What a hold keeps is for its release to free.
 _RETRY = """
 update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over = 0
-where message = %s and status in ('queued', 'held') and hold is null
+where message = %s and (status = 'queued' or status = 'held' and hold is null)
 returning organisation, recipient
 """
 # A raised claim is somebody's: what gives up an acceptance leaves such a row alone.
@@ -119,7 +119,7 @@ async def remove(pool: Pool, message: int, now: float, by: str) -> int:
     async def work(cursor: Cursor) -> int:
         await cursor.query(_LOCK, ([message], [message]))
         removed = await _tell(cursor, REMOVED, message, now, by, await cursor.query(_REMOVE, (message,)))
-        await cursor.execute(_CLEAN, ([message],))
+        await cursor.execute(_CLEAN, ([message], ALL_CONTENTS))
         return removed
 
     return await pool.interact(work)
@@ -148,7 +148,7 @@ async def _expire(pool: Pool, messages: list[int], before: float, now: float, by
         removed = sorted(await cursor.query(_REMOVE_EXPIRED, (messages, before)))
         for message, rows in groupby(removed, key=lambda row: row[0]):
             await _tell(cursor, REMOVED, message, now, by, [row[1:] for row in rows])
-        await cursor.execute(_CLEAN, (messages,))
+        await cursor.execute(_CLEAN, (messages, ALL_CONTENTS))
         return len(removed)
 
     return await pool.interact(work)
@@ -162,16 +162,18 @@ async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, ro
     return len(rows)
 
 
-async def sweep(pool: Pool, before: float) -> int:
+async def sweep(pool: Pool, before: float, contents_before: float) -> int:
     """Remove messages received before that time which have no rows, and contents no message carries.
+
+    The latter, and the contents of the former, must have come before `contents_before`.
 
     However much waits, no statement looks at more than a slice. A content goes with its last message; only of what
     raced or crashed there is one without, so these are looked for by their own ids: a content has the id of the first
     message that carried it, its other messages have an index (`copies` above 1), and none as young as `before` counts.
     """
-    bound = first_id(before)
-    removed = await _walk(pool, _SWEEP_MESSAGES, bound, before)
-    await _walk(pool, _SWEEP_CONTENTS, bound)
+    kept = first_id(contents_before)
+    removed = await _walk(pool, _SWEEP_MESSAGES, first_id(before), before, kept)
+    await _walk(pool, _SWEEP_CONTENTS, kept)
     return removed
 
 

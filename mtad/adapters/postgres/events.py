@@ -1,9 +1,11 @@
 """Timeline events as the octets of a column: a JSON list, never searched by the database (DESIGN §5)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
 
+from mtad.adapters.postgres.pool import Cursor
 from mtad.model.event import Event, Fact
 from mtad.model.text import shown
 
@@ -15,6 +17,20 @@ TELL = """
 insert into message_events (at, message, organisation, kinds, events)
 values (to_timestamp(%s), %s, %s, string_to_array(%s, ','), %s)
 """
+
+_TELL_ALL = """
+insert into message_events (at, message, organisation, kinds, events)
+select to_timestamp(at), message, organisation, string_to_array(kinds, ','), events
+from unnest(%s::float8[], %s::bigint[], %s::bigint[], %s::text[], %s::bytea[])
+    as told (at, message, organisation, kinds, events)
+"""
+
+
+async def tell_all(cursor: Cursor, told: Sequence[tuple[float, int, int, tuple[Event, ...]]]) -> None:
+    """Write what is told of many messages in one statement: time, message, organisation and events of each."""
+    if told:
+        rows = [(at, message, organisation, *encoded_anyway(events)) for at, message, organisation, events in told]
+        await cursor.execute(_TELL_ALL, tuple(map(list, zip(*rows, strict=True))))
 
 
 def encoded(events: tuple[Event, ...]) -> tuple[str, bytes]:

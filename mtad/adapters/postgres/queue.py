@@ -22,6 +22,7 @@ from mtad.adapters.postgres.binary import (
     INT8,
     TEXT,
     TIMESTAMP,
+    array,
     read_bool,
     read_bytes,
     read_int,
@@ -92,18 +93,28 @@ class AskLine(Line[Asking]):
 class PostgresQueue:
     """The queue over a writer, which it gives its lines, and a pool; large contents are read back into the spool.
 
-    `clock` ages acceptances that wait.
+    Contents are kept until they are `keep_content_seconds` old, whatever became of their messages. `clock` ages
+    acceptances that wait.
     """
 
-    def __init__(self, writer: Writer, pool: Pool, spool: ISpool, *, clock: IReactorTime | None = None) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        pool: Pool,
+        spool: ISpool,
+        *,
+        keep_content_seconds: float = 0.0,
+        clock: IReactorTime | None = None,
+    ) -> None:
         clock = writer.clock if clock is None else clock
         self._spool = spool
         self._writer = writer
         self._pool = pool
+        self._keep_content_seconds = keep_content_seconds
         self._accepts = AcceptLine(writer.recovery, clock)
         self._large_accepts = LargeAcceptLine(writer.recovery, clock)
-        self._wholes = WholeLine(clock)
-        self._somes = SomeLine(clock)
+        self._wholes = WholeLine(clock, keep_content_seconds)
+        self._somes = SomeLine(clock, keep_content_seconds)
         self._asks = AskLine()
         for line in (self._accepts, self._wholes, self._asks, self._somes, self._large_accepts):
             writer.carry(line)
@@ -176,7 +187,7 @@ class PostgresQueue:
 
     async def sweep(self, before: float) -> int:
         """See IQueueCare."""
-        return await care.sweep(self._pool, before)
+        return await care.sweep(self._pool, before, before - self._keep_content_seconds)
 
     async def sizes(self) -> dict[Status, int]:
         """See IQueueCare."""
@@ -206,9 +217,10 @@ class PostgresQueue:
         """See IQueueCare."""
         return await care.expire_quarantined(self._pool, before, now, by)
 
-    async def seize(self, message: int, owner: int) -> Job | None:
+    async def seize(self, message: int, owner: int, rows: Sequence[int] = ()) -> Job | None:
         """See IQueueCare."""
-        lanes = _jobs(_taken(await self._ask(SEIZE, scalar(INT8, owner), scalar(INT8, message)), owner))
+        wanted = scalar(INT8, owner), scalar(INT8, message), array(INT8, rows)
+        lanes = _jobs(_taken(await self._ask(SEIZE, *wanted), owner))
         if not lanes:
             return None
         targets = sorted((target for job in lanes for target in job.targets), key=lambda target: target.recipient.n)

@@ -11,9 +11,17 @@ from dataclasses import dataclass
 from psycopg.pq.abc import PGresult
 from twisted.logger import Logger
 
-from mtad.adapters.postgres.binary import INT8, TEXT, Fragments, array, read_bool
+from mtad.adapters.postgres.binary import INT8, TEXT, Fragments, array, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
-from mtad.adapters.postgres.statements import CLEAN, END_SESSIONS, FORGET, FORGOTTEN, KEYS, LOCK_MESSAGES
+from mtad.adapters.postgres.statements import (
+    ALL_CONTENTS,
+    CLEAN,
+    END_SESSIONS,
+    FORGET,
+    FORGOTTEN,
+    KEYS,
+    LOCK_MESSAGES,
+)
 
 _log = Logger()
 
@@ -68,7 +76,7 @@ class Recovery:
             *end,
             (LOCK_MESSAGES, (array(INT8, messages), array(INT8, shared))),
             (FORGET, (*told, *keys)),
-            (CLEAN, (array(INT8, messages),)),
+            (CLEAN, (array(INT8, messages), scalar(INT8, ALL_CONTENTS))),
         )
 
     def done(self, results: Sequence[PGresult]) -> None:

@@ -13,6 +13,7 @@ from mtad.adapters.postgres.binary import INT8, array, read_bool, scalar
 from mtad.adapters.postgres.libpq import Refused, Request
 from mtad.adapters.postgres.lines import ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.statements import (
+    ALL_CONTENTS,
     CLEAN,
     DISPOSALS,
     LOCK_MESSAGES,
@@ -23,6 +24,7 @@ from mtad.adapters.postgres.statements import (
     SUBJECTS,
 )
 from mtad.model.errors import LeaseLost, Unavailable
+from mtad.model.identity import first_id
 from mtad.model.job import Settlement
 
 _log = Logger()
@@ -38,7 +40,8 @@ class Settling(Item):
     """
 
     __slots__ = (
-        "messages", "reports", "result_count", "results", "settlements", "shared", "subject_count", "subjects", "whole",
+        "messages", "now", "reports", "result_count", "results", "settlements", "shared", "subject_count", "subjects",
+        "whole",
     )  # fmt: skip
 
     def __init__(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
@@ -58,16 +61,18 @@ class Settling(Item):
         self.reports = [Accepting(told.report, owner) for settlement in settlements for told in settlement.reports]
         octets = ROW_OCTETS * (len(settlements) + len(rows)) + sum(report.octets for report in self.reports)
         super().__init__(owner, len(settlements), octets)
+        self.now = now
         self.messages = [settlement.message for settlement in settlements]
         self.shared = [settlement.message for settlement in settlements if settlement.copies > 1]
 
 
 class SettleLine(Line[Settling]):
-    """Settlements that wait for their commit, as long as it takes."""
+    """Settlements that wait for their commit, as long as it takes. Contents go at the age of `keep_content_seconds`."""
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, keep_content_seconds: float) -> None:
         super().__init__()
         self._clock = clock
+        self._keep_content_seconds = keep_content_seconds
         self._put_off: dict[Settling, IDelayedCall] = {}
 
     def done(self, items: Sequence[Settling], results: list[PGresult]) -> None:
@@ -84,6 +89,12 @@ class SettleLine(Line[Settling]):
         """Try again later, apart from the others: what was delivered must not be delivered again."""
         _log.error("Settling message {message} was refused: {refusal}", message=item.messages[0], refusal=refusal)
         self._put_off[item] = self._clock.callLater(_PUT_OFF_SECONDS, self._put_back, item)
+
+    def kept(self, items: Sequence[Settling]) -> bytes:
+        """Return the parameter that says from which id on contents are kept."""
+        if not self._keep_content_seconds:
+            return scalar(INT8, ALL_CONTENTS)
+        return scalar(INT8, first_id(min(item.now for item in items) - self._keep_content_seconds))
 
     def _put_back(self, item: Settling) -> None:
         del self._put_off[item]
@@ -103,7 +114,8 @@ class WholeLine(SettleLine):
 
     def request(self, items: Sequence[Settling]) -> Request:
         """Return one SETTLE_WHOLE for all of them."""
-        return ((SETTLE_WHOLE, [*_settlements(items), *RESULTS.parameters(*_rows(items))]),)
+        owner, *settlements = _settlements(items)
+        return ((SETTLE_WHOLE, [owner, self.kept(items), *settlements, *RESULTS.parameters(*_rows(items))]),)
 
 
 class SomeLine(SettleLine):
@@ -119,7 +131,7 @@ class SomeLine(SettleLine):
         return (
             (LOCK_MESSAGES, (messages, shared)),
             (SETTLE_SOME, [*_settlements(items), *DISPOSALS.parameters(*_rows(items)), *_reports(items)]),
-            (CLEAN, (messages,)),
+            (CLEAN, (messages, self.kept(items))),
         )
 
 
@@ -147,7 +159,8 @@ def _disposals(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[obj
     for number, settlement in numbered:
         for result in settlement.results:
             disposal = result.disposal.value
-            yield number, settlement.message, result.n, result.claim, disposal, result.due, result.noticed
+            row = settlement.message, result.n, result.claim
+            yield number, *row, disposal, result.due, result.noticed, result.hold
 
 
 def _subjects(numbered: Iterable[tuple[int, Settlement]]) -> Iterator[tuple[object, ...]]:

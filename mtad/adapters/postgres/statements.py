@@ -25,18 +25,29 @@ _NOTED = """
         from t where t.kinds <> '' and t.s in (select s from settled)
     )"""
 
+# How long a row `q` that was due waited behind holds that closed its lane and are over; their rows are told by `due`,
+# which is after the end of a hold for whatever was held by it, tried or freed since.
+_WAITED = """
+    select sum(h.released_at - greatest(h.created_at, q.due)) from holds h
+    where h.released_at > q.due and (h.organisation is null or h.organisation = q.organisation)
+        and (h.scope = 'organisation'
+            or h.scope in ('domain', 'recipient-domain')
+            and h.what = substr(q.destination, strpos(q.destination, ':') + 1))
+"""
+
 
 def _statement(name: str, sql: str, first: int = 2, shared: str = "", **relations: Records) -> Statement:
     """Return a statement in whose SQL `{me}` stands for the CTE that holds the node, `$1`.
 
-    `{noted}` stands for the CTE that writes the events of settlements, `{shared}` for what another statement has as
-    well, `{r}` for the rows of relation `r`; the relations' arrays are the parameters from `$first` on, in order.
+    `{noted}` stands for the CTE that writes the events of settlements, `{waited}` for how long a row `q` waited behind
+    holds, `{shared}` for what another statement has as well, `{r}` for the rows of relation `r`; the relations' arrays
+    are the parameters from `$first` on, in order.
     """
     places = {}
     for alias, records in relations.items():
         places[alias] = records.unnest(first, alias)
         first += len(records.names)
-    return Statement(name, sql.replace("{shared}", shared).format(me=_ME, noted=_NOTED, **places))
+    return Statement(name, sql.replace("{shared}", shared).format(me=_ME, noted=_NOTED, waited=_WAITED, **places))
 
 
 MESSAGES = Records(
@@ -165,12 +176,15 @@ FORGET = _statement(
 # `s` numbers the settlements of a batch, apart from the messages they settle.
 SETTLEMENTS = Records(s=INT8, message=INT8, organisation=INT8, at=TIMESTAMP, kinds=TEXT, events=BYTEA)
 RESULTS = Records(s=INT8, message=INT8, n=INT2, claim=INT4)
-# `disposal` is a value of Disposal; `due` counts for 'again' and 'untried'.
-DISPOSALS = Records(s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP, noticed=BOOL)
+# `disposal` is a value of Disposal; `due` counts for 'again' and 'untried', and with a `hold` that is not 0.
+DISPOSALS = Records(
+    s=INT8, message=INT8, n=INT2, claim=INT4, disposal=TEXT, due=TIMESTAMP, noticed=BOOL, hold=INT8,
+)  # fmt: skip
 # The rows a report tells of.
 SUBJECTS = Records(s=INT8, n=INT2, report=INT8)
 
-# $1 owner, SETTLEMENTS, RESULTS: each takes all rows its message ever had, if their claims stand.
+# $1 owner, $2 the id of a content that is kept as all from it on, SETTLEMENTS, RESULTS: each takes all rows its message
+# ever had, if their claims stand.
 SETTLE_WHOLE = _statement(
     "settle_whole",
     """
@@ -186,11 +200,13 @@ SETTLE_WHOLE = _statement(
         where m.id = t.message and of.rows = m.recipients and m.copies = 1
         returning m.content_id
     ), freed as (
-        delete from message_content c using emptied where c.content_id = emptied.content_id
+        delete from message_content c using emptied
+        where c.content_id = emptied.content_id and c.content_id < $2::int8
     ),
     {noted}
     select exists (select from me)
     """,
+    first=3,
     t=SETTLEMENTS,
     r=RESULTS,
 )
@@ -227,8 +243,9 @@ SETTLE_SOME = _statement(
             claim = q.claim + 1,
             owner = null,
             status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
-            attempts = least(q.attempts + (d.disposal <> 'untried')::int, 32767),
-            due = case when d.disposal in ('again', 'untried') then d.due else q.due end,
+            hold = coalesce(nullif(d.hold, 0), q.hold),
+            attempts = least(q.attempts + (d.disposal <> 'untried' and d.hold = 0)::int, 32767),
+            due = case when d.disposal in ('again', 'untried') or d.hold <> 0 then d.due else q.due end,
             noticed = q.noticed or d.noticed
         from d
         where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
@@ -256,7 +273,10 @@ SETTLE_SOME = _statement(
     c=CHUNKS,
 )
 
-# $1 messages.
+ALL_CONTENTS = (1 << 63) - 1
+"""An id above that of every content: with it CLEAN keeps none."""
+
+# $1 messages, $2 the id of a content that is kept as all from it on.
 CLEAN = Statement(
     "clean",
     """
@@ -266,7 +286,7 @@ CLEAN = Statement(
         returning m.id, m.content_id
     )
     delete from message_content c using (select distinct content_id from gone) emptied
-    where c.content_id = emptied.content_id and not exists (
+    where c.content_id = emptied.content_id and c.content_id < $2::int8 and not exists (
         select from messages m
         where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
     )
@@ -302,7 +322,8 @@ CLAIM = _statement(
         ) due
         where exists (select from me)
     ), taken as (
-        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
+        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1, hold = null,
+            expires_at = q.expires_at + coalesce(({waited}), interval '0')
         from picked where q.message = picked.message and q.n = picked.n
         returning q.*
     )
@@ -313,15 +334,16 @@ CLAIM = _statement(
     lane=LANES,
 )
 
-# $1 owner, $2 message. What has an owner is being delivered at this moment; a report of what is quarantined might go to
-# anybody.
+# $1 owner, $2 message, $3 n of its rows, none for all. What has an owner is being delivered at this moment; a report of
+# what is quarantined might go to anybody.
 SEIZE = _statement(
     "seize",
     """
     with {me},
     taken as (
-        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1
+        update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1, hold = null
         where q.message = $2::int8 and q.owner is null and q.status <> 'quarantined' and exists (select from me)
+            and (cardinality($3::int8[]) = 0 or q.n = any ($3))
         returning q.*
     )
     {shared}

@@ -17,6 +17,7 @@ from mtad.adapters.postgres.session import IReactor, Parameters, reason, session
 from mtad.interfaces import IJournal, IWakeups
 from mtad.model.control import CHANNEL
 from mtad.model.errors import Unavailable
+from mtad.model.hold import CHANNEL as HOLDS
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
@@ -33,7 +34,7 @@ class PostgresWakeups:
         reactor: IReactor,
         parameters: Parameters,
         journal: IJournal,
-        channels: Sequence[str] = ("mtad_directory", CHANNEL),
+        channels: Sequence[str] = ("mtad_directory", CHANNEL, HOLDS),
         *,
         name: str = "mtad wakeups",
         clock: IReactorTime | None = None,

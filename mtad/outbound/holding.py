@@ -1,0 +1,94 @@
+"""Holding: which mail people keep back, as far as this process knows, which is within a second (DESIGN §5).
+
+The holds are read when something changed, when news of a change may have been missed, and once a minute anyway. A node
+that never read them claims nothing and begins nothing. It also ends holds whose expiry has come, and frees the rows of
+those that are over: each node does, so that what somebody released is freed whoever dies over it.
+"""
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from mtad.interfaces import IHolds, IJournal, IWakeups, IWallClock
+from mtad.model.hold import CHANNEL, Hold
+from mtad.model.job import Job, Lane
+from mtad.outbound.tasks import Tasks
+from mtad.policy.holds import Holds
+
+LOOK_SECONDS = 1.0
+MAX_AGE_SECONDS = 60.0
+FREE_SECONDS = 5.0
+
+
+class Holding(Service):
+    """The holds that stand. Wall time says whether one expired."""
+
+    name = "holding"
+
+    def __init__(
+        self, *, holds: IHolds, wakeups: IWakeups, clock: IReactorTime, wall: IWallClock, journal: IJournal
+    ) -> None:
+        self._port = holds
+        self._clock = clock
+        self._wall = wall
+        self._journal = journal
+        self._tasks = Tasks(clock, journal)
+        self._holds: Holds | None = None
+        self._read_at = 0.0
+        self._changes = 1
+        self._read = 0
+        self._reading = False
+        wakeups.listen(self._heard, self._lost)
+
+    def startService(self) -> None:
+        """Begin to look, and to free what is held no more."""
+        super().startService()
+        self._tasks.every(LOOK_SECONDS, self._look, "holds")
+        self._tasks.every(FREE_SECONDS, self._free, "free held mail")
+
+    def stopService(self) -> Deferred[None]:
+        """Wait for what is under way."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._tasks.stop())
+
+    @property
+    def known(self) -> bool:
+        """Whether the holds were read; until then nothing may go."""
+        return self._holds is not None
+
+    def of(self, job: Job) -> Hold | None:
+        """Return the hold that keeps a job back now, None when it may go."""
+        return None if self._holds is None else self._holds.of(job, self._wall.now())
+
+    def closes(self, lane: Lane) -> bool:
+        """Return whether nothing of a lane may be claimed now."""
+        return self._holds is None or self._holds.closes(lane, self._wall.now())
+
+    def _heard(self, channel: str, _: str) -> None:
+        if channel == CHANNEL:
+            self._lost()
+
+    def _lost(self) -> None:
+        self._changes += 1
+        if self.running:
+            self._tasks.start(self._look(), "holds")
+
+    async def _look(self) -> None:
+        """Read the holds if they changed or grew old, again when they change meanwhile; never twice at once."""
+        if self._clock.seconds() - self._read_at >= MAX_AGE_SECONDS:
+            self._changes += 1
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            while self._read != self._changes:
+                changes, began_at = self._changes, self._clock.seconds()
+                self._holds = Holds(await self._port.active())
+                self._read, self._read_at = changes, began_at
+        finally:
+            self._reading = False
+
+    async def _free(self) -> None:
+        await self._port.end_expired(self._wall.now())
+        while self.running and (freed := await self._port.free(self._wall.now())):
+            self._journal.record("queue.freed", count=freed)
