@@ -64,5 +64,6 @@ fuzz: $(VENV)/.for-tests
 
 # Beside Debian's Postfix, for which it takes root; docs/benchmarks.md says how to read it.
 bench: $(VENV)/.for-tests
+	@$(BIN)/python -m bench.verify
 	@$(BIN)/python -m bench.relay
 	@$(BIN)/python -m bench.receive

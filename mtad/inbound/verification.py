@@ -25,7 +25,7 @@ from mtad.message.authentication_fields import Subject
 from mtad.message.authentication_results import dmarc_passed
 from mtad.message.author import author_domains
 from mtad.model.address import Address
-from mtad.model.answer import Answer, Kind, MailExchange, Question, Status
+from mtad.model.answer import Answer, Kind, MailExchange, Question, Record, Status
 from mtad.model.authentication import Authentication, Checks, Dkim, Dmarc, Iprev, Result, Spf, Strictness
 from mtad.model.content import Content, blocks
 from mtad.model.text import shown
@@ -108,17 +108,20 @@ class VerificationService(Service):
         block = headers.block(content)
         authors = _authors(block) if wants.dmarc else ()
         header = Header(headers.raw_fields(block), whole=headers.is_whole(block))
+        await self._turn(block)
         planned = dkim.plan(header) if wants.dkim else dkim.plan(Header(()))
         await self._turn(block)
         chain = arc.plan(header) if wants.dmarc else arc.plan(Header(()))
         await self._turn(block)
-        soon = (*planned.questions, *chain.questions, *map(_policy_question, authors[: dmarc.MAX_AUTHORS]))
+        judged = authors if len(authors) <= dmarc.MAX_AUTHORS else ()
+        soon = (*planned.questions, *chain.questions, *map(_policy_question, judged))
         found, peer = await lookups.run(partial(self._of_peer, subject=subject, wants=wants, soon=soon))
         digests = await self._digests(headers.body(content, block), planned.forms | chain.forms)
         at = self._wall.now()
         signatures = await lookups.run(lambda facts: dkim.verify(facts, planned, digests, at=at))
         await self._turn(block)
         sealed = await lookups.run(lambda facts: arc.validate(facts, chain, digests, at=at, dmarc_passed=dmarc_passed))
+        await self._turn(block)
         return await self._concluded(lookups, authors, Authentication(found, signatures, sealed, iprev=peer), wants)
 
     async def _verify_submitted(self, vouched: Vouched, content: Content, wants: Wanted) -> Authentication:
@@ -216,11 +219,11 @@ def _told(answer: Answer) -> str:
     return shown(f"{answer.question}: {records}", _ANSWER_CHARACTERS)
 
 
-def _record(record: object) -> str:
+def _record(record: Record) -> str:
     match record:
         case bytes():
-            return f'"{shown(record, _ANSWER_CHARACTERS)}"'
+            return f'"{record[:_ANSWER_CHARACTERS].decode("utf-8", "backslashreplace")}"'
         case MailExchange(preference, host):
             return f"{preference} {host or '.'}"
         case _:
-            return str(record)
+            return record

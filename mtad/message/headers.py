@@ -88,14 +88,12 @@ def without(header_block: bytes, name: bytes, unwanted: Callable[[bytes], bool])
     """
     if first(header_block, name) is None:
         return header_block
-    beginning = name.lower()
+    named = re.compile(re.escape(name) + rb"[ \t]*+:", re.IGNORECASE)
     kept = []
     for line in _FIELD_END.split(header_block):
-        if line[: len(beginning)].lower() == beginning:
-            named, colon, value = line.partition(b":")
-            if colon and named.rstrip(b" \t").lower() == beginning and unwanted(value):
-                continue
-        kept.append(line)
+        match = named.match(line)
+        if match is None or not unwanted(line[match.end() :]):
+            kept.append(line)
     return b"\r\n".join(kept)
 
 
