@@ -2,7 +2,7 @@
 
 Values only. Results are the words of RFC 8601 §2.7, so that they can be shown as they are. `reason` is for people: it
 names the mechanism, record or signature that decided, and is fit to be shown. What a result means for a message is
-`mtad.policy.content`'s to say.
+`mtad.policy.authentication`'s to say.
 """
 
 from dataclasses import dataclass

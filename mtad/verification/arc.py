@@ -5,7 +5,7 @@
     result = arc.validate(facts, chain, digests, at=now, dmarc_passed=authentication_results.dmarc_passed)
 
 A chain passes when the newest message signature and every seal hold. That says who sealed, not that they are to be
-believed: which sealers are is `mtad.policy.content`'s to say. Nothing is sealed here.
+believed: which sealers are is `mtad.policy.authentication`'s to say. Nothing is sealed here.
 """
 
 from collections.abc import Callable

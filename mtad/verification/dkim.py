@@ -6,7 +6,7 @@
 
 The first ten signatures from the top are checked. One that leaves a part of the body unsigned (l=) never passes, for
 what is added there is nobody's word (RFC 6376 §8.2). An unreadable signature is a permanent error, a key that could not
-be asked for a temporary one. What follows from the results is `mtad.policy.content`'s to say.
+be asked for a temporary one. What follows from the results is `mtad.policy.authentication`'s to say.
 """
 
 import re

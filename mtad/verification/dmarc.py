@@ -2,7 +2,7 @@
 
 Organisational domains are found by the tree walk (§4.10), at most eight questions a domain; records of RFC 7489 are
 read by the same rules, for which `pct` and its like are unknown tags. It never waits: an answer that is not known ends
-the run (`mtad.verification.facts`). What follows from a failure is `mtad.policy.content`'s to say.
+the run (`mtad.verification.facts`). What follows from a failure is `mtad.policy.authentication`'s to say.
 """
 
 import re
