@@ -128,6 +128,20 @@ class ReplacementTest(CertificatesTest):
         self.assertEqual(self.shown(certificates, "b.example"), ["b.example"])
         self.assertEqual([facts["names"] for facts in self.journal.of("tls.certificate_loaded")], [["new.example"]])
 
+    def test_each_may_be_new_while_others_are_in_use(self) -> None:
+        self.have("a", "a.example")
+        self.have("b", "b.example")
+        certificates = self.start()
+        for place in ("b", "a", "b"):
+            for name in ("a.example", "b.example"):
+                self.assertEqual(self.shown(certificates, name), [name])
+            self.write(place, f"{place}.example", f"{place}.new.example")
+            self.look()
+            both = [f"{place}.example", f"{place}.new.example"]
+            self.assertEqual(self.shown(certificates, f"{place}.new.example"), both)
+            self.write(place, f"{place}.example")
+            self.look()
+
     def test_names_follow_the_certificate(self) -> None:
         self.have("a", "a.example")
         self.have("b", "b.example")

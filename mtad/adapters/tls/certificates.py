@@ -64,7 +64,7 @@ class ServerCertificates:
         self._by_name: dict[str, LoadedCertificate] = {}
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
-        self._show()
+        self._show(self._kept)
 
     def serverConnectionForTLS(self, tlsProtocol: IProtocol | None) -> SSL.Connection:
         """Return a new connection's side of TLS, for Twisted to feed."""
@@ -97,7 +97,7 @@ class ServerCertificates:
                 self._journal.record(
                     "tls.certificate_loaded", names=list(each.loaded.names), file=str(each.files.cert_file)
                 )
-                self._show()
+                self._show([each])
             elif each.trouble is not None and each.trouble != before:
                 self._journal.record("tls.certificate_broken", file=str(each.files.cert_file), reason=each.trouble)
             self._remind(each)
@@ -119,10 +119,11 @@ class ServerCertificates:
                 days=int(left // 86400),
             )
 
-    def _show(self) -> None:
-        """Show what is kept now; of two certificates for a name the first."""
+    def _show(self, loaded: Sequence[_Kept]) -> None:
+        """Show what is kept now, of which this was just loaded; of two certificates for a name the first."""
         self._by_name = {name: each.loaded for each in reversed(self._kept) for name in each.loaded.names}
-        for each in self._kept:
+        for each in loaded:
+            # A context that connections were begun with may not be changed any more.
             each.loaded.context.set_tlsext_servername_callback(self._choose)
 
     def _choose(self, connection: SSL.Connection) -> None:
