@@ -265,6 +265,9 @@ class IResolver(Interface):
 class IGathering(Interface):
     """A content that comes in piece by piece: in memory as long as it is small, else in the spool."""
 
+    def in_memory() -> int:
+        """Return how many octets of it are in memory."""
+
     def add(octets: bytes) -> None:
         """Take the next piece; once this raised, for a disk that is full or broken, all that is left is `drop`."""
 
@@ -280,6 +283,9 @@ class ISpool(Interface):
 
     def gather() -> IGathering:
         """Begin a content."""
+
+    def room_octets() -> int:
+        """Return how much more its disk takes; it asks the system, which does not wait for a disk."""
 
 
 class IListener(IListeningPort):

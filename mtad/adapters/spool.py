@@ -48,6 +48,14 @@ class DiskSpool:
         """See ISpool."""
         return DiskGathering(self)
 
+    def room_octets(self) -> int:
+        """See ISpool; of a disk that cannot be asked, nothing."""
+        try:
+            found = os.statvfs(self._directory)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
+
     def new_file(self) -> Descriptor:
         """Return a new file; Unavailable when there are too many, or none can be made."""
         if self.files_count >= self._max_files:
@@ -74,6 +82,10 @@ class DiskGathering:
         self._pieces: list[bytes] = []
         self._octets = 0
         self._file: Descriptor | None = None
+
+    def in_memory(self) -> int:
+        """See IGathering."""
+        return self._octets if self._file is None else 0
 
     def add(self, octets: bytes) -> None:
         """See IGathering."""

@@ -16,6 +16,7 @@ from mtad.model.master_key import parse_master_keys
 
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_LEAST_MEMORY = 64 * 1024**2
 _MOST_SECONDS = 3650 * 86400.0
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
@@ -41,6 +42,23 @@ class Octets(int):
         if isinstance(raw, bool) or not isinstance(raw, int | str):
             raise ValueError(f"expected a size such as 25MB, got {raw!r}")
         return cls(units.octets(raw))
+
+
+class Memory(Octets):
+    """A size of at least 64MB, or `auto`, which is 0 until the machine was asked."""
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the size, 0 for `auto`."""
+        if raw == "auto":
+            return cls(0)
+        try:
+            memory = super().parse(raw)
+        except ValueError:
+            raise ValueError(f"expected a size such as 512MB, or auto, got {raw!r}") from None
+        if memory < _LEAST_MEMORY:
+            raise ValueError(f"expected at least 64MB, got {raw!r}")
+        return memory
 
 
 class Seconds(float):

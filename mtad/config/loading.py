@@ -11,7 +11,8 @@ import msgspec
 
 from mtad.config.decoding import decode
 from mtad.config.document import Document, KeyPath, read
-from mtad.config.kinds import Hostname, MasterKeys, RootCertificates, Secret
+from mtad.config.kinds import Hostname, MasterKeys, Memory, RootCertificates, Secret
+from mtad.config.machine import memory_octets
 from mtad.config.sections import Database, Dkim, Redis, Relay, Section, Settings
 
 S = TypeVar("S", bound=Section)
@@ -44,18 +45,31 @@ _SUPERSEDED: Mapping[str, KeyPath] = {
 _MAX_SECRET_OCTETS = 4096
 
 
-def load(path: Path, environ: Mapping[str, str], machine_name: Callable[[], str] = socket.getfqdn) -> Settings:
+AUTO_SHARE = 4
+"""The part of the machine's memory that `server.memory: auto` is."""
+_AUTO_LEAST, _AUTO_MOST = 64 * 1024**2, 2 * 1024**3
+
+
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    machine_name: Callable[[], str] = socket.getfqdn,
+    machine_memory: Callable[[], int] = memory_octets,
+) -> Settings:
     """Return the settings of the file at `path` with `environ` over them; an empty variable counts as absent.
 
     A section without keys is a section: `database:` alone means a PostgreSQL at its default host. Relative paths are
     seen from the file's directory. `machine_name`, which may wait for DNS, is asked when nothing sets
-    `server.hostname`. InvalidInput says in one line what is wrong, and on which line of the file or in which variable.
+    `server.hostname`, `machine_memory` (octets) when `server.memory` is auto. InvalidInput says in one line what is
+    wrong, and on which line of the file or in which variable.
     """
     document = _with_environment(read(path, empty_sections=True), environ)
     directory = Path(os.path.abspath(path)).parent
     settings = _resolved(decode(document, Settings), directory)
     if not _written(document, "server", "hostname"):
         settings = _named(settings, machine_name())
+    if not settings.server.memory:
+        settings = _sized(settings, machine_memory())
     return msgspec.structs.replace(
         settings,
         database=_unlocked(document, ("database",), settings.database),
@@ -100,6 +114,11 @@ def _named(settings: Settings, machine_name: str) -> Settings:
     if "." not in hostname:
         return settings
     return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, hostname=hostname))
+
+
+def _sized(settings: Settings, machine_octets: int) -> Settings:
+    memory = Memory(min(max(machine_octets // AUTO_SHARE, _AUTO_LEAST), _AUTO_MOST))
+    return msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, memory=memory))
 
 
 def _resolved(section: S, directory: Path) -> S:

@@ -21,6 +21,7 @@ from mtad.config.kinds import (
     IPNetwork,
     ListenAddress,
     MasterKeys,
+    Memory,
     Name,
     NameServer,
     Network,
@@ -98,6 +99,7 @@ class Server(Section, frozen=True):
     max_recipients: Recipients = 1000
     max_connections: Count = 10_000
     max_connections_per_ip: Count = 50
+    memory: Memory = Memory(512 * _MB)
     greet_pause: Seconds = Seconds(0)
     relay_networks: tuple[RelayNetwork, ...] = ()
     proxy_protocol_networks: tuple[Network, ...] = ()

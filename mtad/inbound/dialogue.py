@@ -11,6 +11,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IReactorTime
 
+from mtad.inbound.backpressure import Backpressure
 from mtad.inbound.credentials import Refused
 from mtad.inbound.incoming import Incoming
 from mtad.inbound.login import Entrance
@@ -23,8 +24,9 @@ from mtad.model.envelope import Envelope, Peer
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
-from mtad.model.verdict import Accept, Verdict
+from mtad.model.verdict import Accept, Refuse, Verdict
 from mtad.policy.peer import Network
+from mtad.scheduling.memory import Part
 from mtad.smtp.commands import (
     Data,
     EndOfData,
@@ -58,6 +60,7 @@ class Terms:
     clock: IReactorTime
     journal: IJournal
     tls: ITlsContexts
+    backpressure: Backpressure
     spool: ISpool
     max_recipients: int | None = None
     login: Callable[[str], Login | None] = lambda host: None
@@ -98,6 +101,7 @@ class Dialogue:
             channel_binding=channel_binding,
         )
         self._in_transaction = False
+        self._holding = terms.backpressure.holding(Part.INCOMING)
         # Who it is without XCLIENT, and the name of whom it speaks for.
         self._itself = peer
         self._helo: str | None = None
@@ -149,7 +153,8 @@ class Dialogue:
         """Say that content is to come, all of it or the next chunk."""
         if self.incoming is None:
             terms = self._terms
-            self.incoming = Incoming(terms.max_message_size, terms.clock.seconds(), terms.spool.gather())
+            gathering = terms.spool.gather()
+            self.incoming = Incoming(terms.max_message_size, terms.clock.seconds(), gathering, self._holding)
 
     def keep(self, content: bytes) -> None:
         """Take a piece of the message that is coming in."""
@@ -159,6 +164,7 @@ class Dialogue:
     def begin_anew(self) -> None:
         """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
         self._in_transaction = False
+        self._holding.hold(0)
         self._entrance.forget()
         self._helo = None
         self._take_for(self._itself)
@@ -168,6 +174,7 @@ class Dialogue:
         self._entrance.leave()
         if self.incoming is not None:
             self.incoming.drop()
+        self._holding.hold(0)
 
     async def _begin(self, envelope: Envelope) -> Reply:
         """Begin a transaction, of whoever the peer is without having logged in when it did not."""
@@ -176,9 +183,20 @@ class Dialogue:
                 await self._entrance.pass_by(self.peer.host)
             except UnauthorizedLogin:
                 return replies.LOGIN_FIRST
+        verdict = await self._terms.backpressure.begin(envelope.size, self._holding)
+        if isinstance(verdict, Refuse):
+            self._turned_away(verdict)
+            return verdict.reply
         reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
         self._in_transaction = reply.positive
+        if not reply.positive:
+            self._holding.hold(0)
         return reply
+
+    def _turned_away(self, verdict: Refuse) -> None:
+        self._terms.journal.record(
+            "smtp.rejected", stage="mail", reason=verdict.reason, reply=verdict.reply.text, peer=self.peer.host
+        )
 
     async def _log_in(self, step: LoginStep) -> Reply:
         reply = await self._entrance.respond(step, self.peer.host)
@@ -226,11 +244,24 @@ class Dialogue:
         try:
             content = incoming.take()
         except Unavailable as trouble:
-            self._terms.journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
-            return self._refused(end.problem or replies.STORAGE_FULL)
+            return self._refused(end.problem or self._no_room(trouble))
+        finally:
+            self._holding.hold(0)
         if end.problem is not None:
             return self._refused(end.problem)
-        return await self._avatar.finish(content, end.longest_line)
+        # It is copied once to be stamped, and both are there until it is accepted, whether the peer is or not.
+        accepting = self._terms.backpressure.holding(Part.INCOMING)
+        accepting.hold(2 * len(content) if isinstance(content, bytes) else 0)
+        try:
+            return await self._avatar.finish(content, end.longest_line)
+        finally:
+            accepting.hold(0)
+
+    def _no_room(self, trouble: Unavailable) -> Reply:
+        if trouble.dependency == "memory":
+            return replies.NO_ROOM
+        self._terms.journal.record("store.unavailable", dependency=trouble.dependency, reason=shown(trouble.reason))
+        return replies.STORAGE_FULL
 
     def _refused(self, problem: Reply) -> Reply:
         self._avatar.refused(problem)
@@ -244,6 +275,7 @@ class Dialogue:
 
     def _forget(self) -> None:
         self._in_transaction = False
+        self._holding.hold(0)
         if self.incoming is not None:
             self.incoming.drop()
             self.incoming = None

@@ -113,7 +113,9 @@ class SmtpFactory(SMTPFactory):
         host = host_of(addr)
         if self._stopping or self._draining:
             return self._refusal(replies.SHUTTING_DOWN)
-        verdict = self._admission.enter(host)
+        verdict = self._terms.backpressure.greet()
+        if not isinstance(verdict, Refuse):
+            verdict = self._admission.enter(host)
         if isinstance(verdict, Refuse):
             said = NO_REPLY if self._terms.implicit_tls else verdict.reply.text
             self._terms.journal.record(

@@ -2,6 +2,7 @@
 
 A peer must not hold a session by sending for ever: what is refused already is read to its end so that nothing behind
 it is taken for a command, but only within bounds; and a message must come at some pace, whatever the idle timeout says.
+What would take more memory than there is for mail is refused, and its octets are forgotten at once.
 """
 
 from mtad.interfaces import IGathering
@@ -9,6 +10,7 @@ from mtad.model import replies
 from mtad.model.content import Content
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
+from mtad.scheduling.memory import Holding
 
 # RFC 5321 §4.5.3.2.5 and .6 leave a peer ten minutes at most for one step; a whole message gets as much on top.
 GRACE_SECONDS = 600.0
@@ -17,12 +19,17 @@ REFUSED_OCTETS_FACTOR = 2
 
 
 class Incoming:
-    """One message of at most `max_octets`, since `began` (monotonic seconds), gathered in `gathering`."""
+    """One message of at most `max_octets`, since `began` (monotonic seconds), gathered in `gathering`.
 
-    def __init__(self, max_octets: int, began: float, gathering: IGathering) -> None:
+    `holding` counts its memory, what was set aside for it before it came too.
+    """
+
+    def __init__(self, max_octets: int, began: float, gathering: IGathering, holding: Holding) -> None:
         self._max_octets = max_octets
         self._began = began
         self._gathering = gathering
+        self._holding = holding
+        self._set_aside = holding.octets
         self._trouble: Unavailable | None = None
         self._arrived_octets = 0
 
@@ -32,16 +39,23 @@ class Incoming:
 
     def keep(self, content: bytes) -> None:
         """Take a piece of the message; once there is no room for it, it is read to its end all the same."""
-        if self._trouble is None:
-            try:
-                self._gathering.add(content)
-            except Unavailable as trouble:
-                self._trouble = trouble
-                self._gathering.drop()
+        if self._trouble is not None:
+            return
+        try:
+            if not self._holding.may_hold(self._gathering.in_memory() + len(content)):
+                raise Unavailable("memory", "too much mail is held in it")
+            self._gathering.add(content)
+        except Unavailable as trouble:
+            self._trouble = trouble
+            self.drop()
+        else:
+            octets = self._gathering.in_memory()
+            self._holding.hold(max(octets, self._set_aside) if octets else 0)
 
     def drop(self) -> None:
         """Forget the pieces: the message is refused already."""
         self._gathering.drop()
+        self._holding.hold(0)
 
     def take(self) -> Content:
         """Return the whole message, once, and forget it; raises the Unavailable there was in keeping it."""

@@ -26,6 +26,7 @@ from twisted.mail.smtp import ESMTP
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mtad.inbound.backpressure import BREATH_SECONDS
 from mtad.inbound.dialogue import Dialogue, Terms
 from mtad.inbound.opening import EARLY_TALKER, Opening
 from mtad.inbound.proxied import NO_REPLY
@@ -35,6 +36,7 @@ from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
 from mtad.model.text import shown
 from mtad.policy.peer import within
+from mtad.scheduling.memory import Part
 from mtad.smtp.chunking import Chunk
 from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event
 from mtad.smtp.server import Conversation
@@ -42,6 +44,7 @@ from mtad.smtp.server import Conversation
 EVENTS_A_TURN = 100
 MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
+MAX_WAITING_OCTETS_WHEN_SLOW = 4 * 1024
 CLOSE_SECONDS = 30.0
 MAX_AGE_SECONDS = 3600.0
 # How much longer a session may be there whose transaction does not end.
@@ -109,6 +112,8 @@ class SmtpProtocol(ESMTP):
         self._farewell: Reply | None = None
         self._unread = False
         self._paused = False
+        self._breath: IDelayedCall | None = None
+        self._input = terms.backpressure.holding(Part.INPUT)
         self._abort: IDelayedCall | None = None
         self._aging = terms.clock.callLater(MAX_AGE_SECONDS, self._grow_old)
         terms.journal.record("smtp.connected", peer=peer.host, port=terms.port)
@@ -125,7 +130,8 @@ class SmtpProtocol(ESMTP):
         self._closing = True
         self.setTimeout(None)
         self._dialogue.leave()
-        for call in (self._abort, self._turn_to_come, self._greeting, self._aging):
+        self._input.hold(0)
+        for call in (self._abort, self._turn_to_come, self._greeting, self._aging, self._breath):
             if call is not None and call.active():
                 call.cancel()
         self.factory.went(self)
@@ -152,6 +158,7 @@ class SmtpProtocol(ESMTP):
             if impatience is not None:
                 self._last_words(impatience)
                 return
+            self._take_breath()
         self._conversation.receive_data(data)
         self._turn()
 
@@ -279,13 +286,27 @@ class SmtpProtocol(ESMTP):
 
     def _mind_pressure(self) -> None:
         """Read from the peer only while it reads and while we keep up."""
-        full = self._unread or self._conversation.buffered_octets > MAX_WAITING_OCTETS
+        waiting_octets = self._conversation.buffered_octets
+        self._input.hold(waiting_octets)
+        most = MAX_WAITING_OCTETS
+        if waiting_octets > MAX_WAITING_OCTETS_WHEN_SLOW and self.terms.backpressure.slow:
+            most = MAX_WAITING_OCTETS_WHEN_SLOW
+        full = self._unread or self._breath is not None or waiting_octets > most
         if full != self._paused and not self._closing:
             self._paused = full
             if full:
                 self.transport.pauseProducing()
             else:
                 self.transport.resumeProducing()
+
+    def _take_breath(self) -> None:
+        """Read on only after a while when this server is hard pressed."""
+        if self._breath is None and self.terms.backpressure.slow:
+            self._breath = self.terms.clock.callLater(BREATH_SECONDS, self._breathe_out)
+
+    def _breathe_out(self) -> None:
+        self._breath = None
+        self._mind_pressure()
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Content):

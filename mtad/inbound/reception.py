@@ -18,7 +18,7 @@ from mtad.model import replies
 from mtad.model.address import Address, path
 from mtad.model.content import Content, behind
 from mtad.model.envelope import Envelope, Peer
-from mtad.model.errors import Unacceptable, Unavailable
+from mtad.model.errors import NoRoom, Unacceptable, Unavailable
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Acceptance
@@ -113,9 +113,9 @@ class Reception:
             acceptance = await self._prepare(transaction, block, screened, received_header)
             await self._acceptance.accept(acceptance)
         except (Unavailable, Unacceptable) as trouble:
-            reason = "unavailable" if isinstance(trouble, Unavailable) else "unacceptable"
-            self._rejected(transaction, reason, replies.TEMPORARY_TROUBLE, trouble=shown(str(trouble)))
-            return replies.TEMPORARY_TROUBLE
+            reason, reply = _judged(trouble)
+            self._rejected(transaction, reason, reply, trouble=shown(str(trouble)))
+            return reply
         self._accepted(transaction, acceptance)
         return replies.queued(print_id(acceptance.content_id))
 
@@ -207,3 +207,12 @@ class Reception:
             reverse_path=path(transaction.envelope.reverse_path),
             **facts,
         )
+
+
+def _judged(trouble: Unavailable | Unacceptable) -> tuple[str, Reply]:
+    """Return why a message is not taken for now, and how the peer is told."""
+    if isinstance(trouble, Unacceptable):
+        return "unacceptable", replies.TEMPORARY_TROUBLE
+    if isinstance(trouble, NoRoom):
+        return "storage-full", replies.STORAGE_FULL
+    return "unavailable", replies.TEMPORARY_TROUBLE

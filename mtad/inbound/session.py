@@ -32,6 +32,7 @@ _PROBLEMS = {
     replies.NUL_OCTET: "nul",
     replies.TOO_LARGE: "too-large",
     replies.STORAGE_FULL: "storage-full",
+    replies.NO_ROOM: "memory-full",
 }
 
 

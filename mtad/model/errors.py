@@ -2,7 +2,8 @@
 
     MtadError
       Unavailable     a dependency did not answer: temporary, 451 to a peer, try again
-        LeaseLost     this process may no longer act for its rows
+        NoRoom        a disk is full: 452, and the peer comes again
+      LeaseLost     this process may no longer act for its rows
       Unacceptable    the database refuses this one message for its data: 451, and only for it
       InvalidInput    a file, a command line or a setting is wrong: says where and what was expected
 
@@ -21,6 +22,10 @@ class Unavailable(MtadError):
         super().__init__(f"{dependency}: {reason}")
         self.dependency = dependency
         self.reason = reason
+
+
+class NoRoom(Unavailable):
+    """A disk is full: the dependency would not keep this one now."""
 
 
 class LeaseLost(Unavailable):

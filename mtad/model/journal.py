@@ -99,11 +99,13 @@ REASONS = frozenset({
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
     "author-not-permitted", "from-unreadable",
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
-    "line-too-long", "storage-full",
+    "line-too-long", "storage-full", "memory-full", "database-slow",
 })  # fmt: skip
 MECHANISMS = frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"})
 LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
+MEMORY_PARTS = frozenset({"input", "incoming", "delivery"})
+MEASURES = frozenset({"memory", "database", "disk"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
 RESULTS = frozenset(result.value for result in Result)
@@ -145,6 +147,11 @@ _METRICS = (
     Metric("queue_quarantine_expired_total", Kind.COUNTER, "Recipients removed that were quarantined for too long."),
     Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; the same from every process.",
            {"status": STATUSES | {OTHER}}, across=Across.LARGEST),
+    Metric("memory_budget_bytes", Kind.GAUGE, "Octets of mail this process may hold in memory."),
+    Metric("memory_bytes", Kind.GAUGE, "Octets of mail this process holds in memory, by what for.",
+           {"part": MEMORY_PARTS | {OTHER}}),
+    Metric("pressure_level", Kind.GAUGE, "What peers notice: 0 nothing, 1 they are slowed down, 2 they are refused.",
+           {"measure": MEASURES | {OTHER}}, across=Across.LARGEST),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
     Metric("queue_in_memory_bytes", Kind.GAUGE, "Octets of content this process holds for delivery."),
     Metric("smtp_messages_sent_total", Kind.COUNTER, "Messages some next hop took, once for each destination.",
@@ -240,6 +247,14 @@ EVENTS: Mapping[str, Entry] = {
     "queue.memory": _entry(
         None, "jobs octets",
         Update("queue_in_memory_jobs", "jobs", absolute=True), Update("queue_in_memory_bytes", "octets", absolute=True),
+    ),
+    "memory.used": _entry(
+        None, "budget input incoming delivery", Update("memory_budget_bytes", "budget", absolute=True),
+        *(Update("memory_bytes", part, {"part": f"={part}"}, absolute=True) for part in sorted(MEMORY_PARTS)),
+    ),
+    "pressure.changed": _entry(
+        Level.WARN, "memory database disk",
+        *(Update("pressure_level", each, {"measure": f"={each}"}, absolute=True) for each in sorted(MEASURES)),
     ),
     "delivery.attempted": _entry(
         None, "id domain real type seconds sent", Update("smtp_messages_sent_total", "sent", {"type": "type"}),

@@ -33,9 +33,12 @@ from mtad.outbound.membership import Membership
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import MISSING, Schedule, hold, keep_back, settle
 from mtad.outbound.tasks import Tasks
+from mtad.scheduling.memory import Memory, Part
 
 CLAIM_SECONDS = 1.0
 BEGIN_WITHIN_SECONDS = 5.0
+ROW_OCTETS = 2 * 1024
+"""About what a row takes in memory besides the content."""
 CLAIMED_SHARE = 10
 """A trip to the database before the next round is worth it for so great a part of the slots."""
 SETTLE_AGAIN_SECONDS = 1.0
@@ -72,6 +75,7 @@ class Worker(Service):
         chance: Callable[[], float],
         schedule: Schedule,
         room: Room,
+        memory: Memory,
     ) -> None:
         self._queue = queue
         self._delivery = delivery
@@ -85,6 +89,8 @@ class Worker(Service):
         self._schedule = schedule
         self._room = room
         self._lanes = Lanes(room.jobs)
+        self._memory = memory
+        self._holding = memory.holding(Part.DELIVERY)
         self._content_octets = 0
         self._spooled_jobs = 0
         self._to_release: list[Job] = []
@@ -197,11 +203,12 @@ class Worker(Service):
             self._spooled_jobs += times
         else:
             self._content_octets += times * job.size
+        self._holding.hold(self._content_octets + ROW_OCTETS * len(self._books))
 
     def _has_room(self, job: Job) -> bool:
         if _is_spooled(job):
             return self._spooled_jobs < self._room.spooled_jobs
-        return self._content_octets + job.size <= self._room.content_octets
+        return self._content_octets + job.size <= self._room.content_octets and self._memory.fits(job.size)
 
     async def _round(self) -> None:
         if not self._membership.good:

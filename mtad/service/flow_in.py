@@ -8,6 +8,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from mtad.config import Settings
 from mtad.inbound.admission import Admission
 from mtad.inbound.authentication import NetworkChecker, PasswordChecker, ScramChecker
+from mtad.inbound.backpressure import Backpressure
 from mtad.inbound.dialogue import Terms
 from mtad.inbound.factory import ReceivingFactory, SmtpFactory, SubmissionFactory
 from mtad.inbound.failures import Failures
@@ -26,6 +27,7 @@ from mtad.model.process import Part
 from mtad.outbound.queue import QueueService
 from mtad.policy.connection import Limits
 from mtad.policy.submission import RelayNetwork, may_log_in_clear, relayed_for
+from mtad.scheduling.memory import Memory
 from mtad.smtp.sasl import Login
 
 
@@ -33,6 +35,22 @@ def verification(settings: Settings, ports: Ports) -> VerificationService:
     """Return what finds out who mail is from."""
     return VerificationService(
         resolver=ports.resolver, clock=ports.clock, wall=ports.wall, hostname=settings.server.hostname
+    )
+
+
+SPOOLED_AT_LEAST = 4
+"""For so many of the largest messages the spool's disk must have room, or none is taken."""
+
+
+def backpressure(settings: Settings, ports: Ports, memory: Memory, queue: QueueService) -> Backpressure:
+    """Return what keeps sessions from taking in more than there is room for."""
+    return Backpressure(
+        memory=memory,
+        strain=queue.strain,
+        spool=ports.spool,
+        least_room_octets=SPOOLED_AT_LEAST * settings.server.max_message_size,
+        clock=ports.clock,
+        journal=ports.journal,
     )
 
 
@@ -75,7 +93,9 @@ def means(
     )
 
 
-def entrances(settings: Settings, ports: Ports, means: Means, part: Part) -> tuple[tuple[str, SmtpFactory], ...]:
+def entrances(
+    settings: Settings, ports: Ports, means: Means, backpressure: Backpressure, part: Part
+) -> tuple[tuple[str, SmtpFactory], ...]:
     """Return the ports mail comes in by: where each is listened at, and its sessions, this process' share of them."""
     server = settings.server
     admission = Admission(
@@ -90,6 +110,7 @@ def entrances(settings: Settings, ports: Ports, means: Means, part: Part) -> tup
         clock=ports.clock,
         journal=ports.journal,
         tls=ports.tls,
+        backpressure=backpressure,
         spool=ports.spool,
         greet_pause_seconds=server.greet_pause,
         xclient_networks=server.xclient_ranges,

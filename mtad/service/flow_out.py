@@ -23,7 +23,10 @@ from mtad.outbound.remote import Outward, RemoteDelivery
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import Schedule
 from mtad.outbound.worker import Room, Worker
+from mtad.scheduling.memory import Memory
 
+DELIVERY_SHARE = 8
+"""What is being delivered may take this part of the memory for mail, so that there is always some for what comes."""
 EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 """Hosts to listen at that mean every address of this machine."""
 
@@ -43,6 +46,7 @@ def flow_out(
     settings: Settings,
     ports: Ports,
     routing: RoutingService,
+    memory: Memory,
     notes: Callable[[], Mapping[str, Fact]],
     drained: Callable[[bool], None],
 ) -> FlowOut:
@@ -91,7 +95,8 @@ def flow_out(
             max_retries=settings.queue.max_retries,
             soft_bounce=settings.queue.soft_bounce,
         ),
-        room=Room(jobs=_bounds(settings)),
+        room=Room(jobs=_bounds(settings), content_octets=settings.server.memory // DELIVERY_SHARE),
+        memory=memory,
     )
     queue = QueueService(
         queue=ports.queue,

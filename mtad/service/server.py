@@ -19,7 +19,8 @@ from mtad.model.process import ALONE, Part
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
-from mtad.service.flow_in import entrances, means, verification
+from mtad.scheduling.memory import Memory
+from mtad.service.flow_in import backpressure, entrances, means, verification
 from mtad.service.flow_out import flow_out
 from mtad.service.steering import Steering
 from mtad.web.ready import Checks, OwnReadiness
@@ -39,7 +40,10 @@ class Server(MultiService):
             hostname=settings.server.hostname,
             postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
         )
-        self._out = flow_out(settings, ports, routing, lambda: self.steering.notes, lambda on: self.steering.drain(on))
+        memory = Memory(settings.server.memory)
+        self._out = flow_out(
+            settings, ports, routing, memory, lambda: self.steering.notes, lambda on: self.steering.drain(on)
+        )
         self._housekeeping = Housekeeping(
             care=ports.care,
             timeline=ports.timeline,
@@ -62,7 +66,9 @@ class Server(MultiService):
         verifying = verification(settings, ports)
         verifying.setServiceParent(self)
         common = means(settings, ports, routing, verifying, self._out.queue)
-        mail = entrances(settings, ports, common, part)
+        self._backpressure = backpressure(settings, ports, memory, self._out.queue)
+        self._backpressure.setServiceParent(self)
+        mail = entrances(settings, ports, common, self._backpressure, part)
         self._mail_ports = [factory for _, factory in mail]
         self._mail_listeners = [ports.network.listen(address, factory) for address, factory in mail]
         self.steering = Steering(
@@ -120,6 +126,7 @@ class Server(MultiService):
         await self._do("deliveries", deliveries)
         await self._do("queue", self._out.queue.stopService())
         self._out.delivery.stopService()
+        self._backpressure.stopService()
         await self._do("holding", self._out.holding.stopService())
         await self._do("housekeeping", self._housekeeping.stopService())
         await self._do("membership", self._out.membership.stopService())

@@ -14,16 +14,24 @@ from mtad.model.errors import Unavailable
 
 @implementer(ISpool)
 class MemorySpool:
-    """Switches: `full`, nothing more can be written; `readable_octets`, nothing behind so many can be read."""
+    """Switches: `full`, nothing more can be written; `readable_octets`, nothing behind so many can be read.
+
+    `room` is what its disk says it has room for.
+    """
 
     def __init__(self, kept_octets: int = SPOOL_OCTETS) -> None:
         self.kept_octets = kept_octets
         self.full = False
+        self.room = 1 << 40
         self.readable_octets: int | None = None
 
     def gather(self) -> IGathering:
         """See ISpool."""
         return MemoryGathering(self)
+
+    def room_octets(self) -> int:
+        """See ISpool."""
+        return self.room
 
 
 @implementer(IGathering)
@@ -33,6 +41,10 @@ class MemoryGathering:
     def __init__(self, spool: MemorySpool) -> None:
         self._spool = spool
         self._octets = bytearray()
+
+    def in_memory(self) -> int:
+        """See IGathering."""
+        return len(self._octets) if len(self._octets) <= self._spool.kept_octets else 0
 
     def add(self, octets: bytes) -> None:
         """See IGathering."""

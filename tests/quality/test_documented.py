@@ -33,6 +33,7 @@ WORDS = {
     config.Certificate: "certificate",
     config.RootCertificates: "path or `system`",
     config.Octets: "size",
+    config.Memory: "size or `auto`",
     config.Seconds: "duration",
     config.Secret: "secret",
     config.MasterKeys: "master keys",

@@ -34,6 +34,7 @@ class ClaimingTest(SynchronousTestCase):
         self.claimed: list[Job] = []
         self.running: list[Job] = []
         self.may = True
+        self.closed: set[Lane] = set()
         self.claiming = self.claiming_for(Bounds(slots=100))
 
     def claiming_for(self, bounds: Bounds) -> Claiming:
@@ -45,6 +46,7 @@ class ClaimingTest(SynchronousTestCase):
             journal=self.journal,
             owner=lambda: self.owner,
             may=lambda: self.may,
+            closed=lambda lane: lane in self.closed,
             took=self.take,
         )
 
@@ -132,6 +134,18 @@ class ClaimingTest(SynchronousTestCase):
         self.round()
         self.assertEqual(len(self.claimed), 1)
         self.assertEqual([facts["count"] for facts in self.journal.of("queue.claimed")], [1])
+
+    def test_a_lane_that_closes_meanwhile_is_not_claimed_from(self) -> None:
+        for _ in range(2):
+            self.queue(1, "mx:a.example")
+            self.queue(2, "mx:a.example")
+        self.claiming.learn([Lane(1, "mx:a.example"), Lane(2, "mx:a.example")])
+        self.closed.add(Lane(1, "mx:a.example"))
+        self.again()
+        self.assertEqual({job.organisation for job in self.claimed}, {2})
+        self.closed.clear()
+        self.round()
+        self.assertEqual({job.organisation for job in self.claimed}, {1, 2})
 
     def test_there_are_never_two_claims_at_once(self) -> None:
         self.queue(1, "mx:a.example")

@@ -15,14 +15,18 @@ from mtad.model.errors import InvalidInput
 from mtad.model.journal import Level
 from mtad.model.next_hop import TlsLevel
 
+GB = 1024**3
+
 
 class ConfigTest(SynchronousTestCase):
-    def load(self, text: str | bytes, environ: dict[str, str] | None = None, machine: str = "box") -> config.Settings:
+    def load(
+        self, text: str | bytes, environ: dict[str, str] | None = None, machine: str = "box", memory: int = GB
+    ) -> config.Settings:
         self.path = Path(self.mktemp()).absolute()
         self.path.mkdir()
         self.path /= "config.yaml"
         self.path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return config.load(self.path, environ or {}, lambda: machine)
+        return config.load(self.path, environ or {}, lambda: machine, lambda: memory)
 
     def refusal(self, text: str | bytes, environ: dict[str, str] | None = None) -> str:
         """Return the error's line without the directory the file is in."""
@@ -80,6 +84,11 @@ class DefaultsTest(ConfigTest):
         found = self.load("server: {hostname: MX.example.org}", machine="box.example.net")
         self.assertEqual(found.server.hostname, "mx.example.org")
 
+    def test_memory_is_a_part_of_the_machines_when_it_says_auto(self) -> None:
+        for machine, memory in ((8 * GB, 2 * GB), (GB, GB // 4), (GB // 8, GB // 16), (64 * GB, 2 * GB)):
+            self.assertEqual(self.load("server: {memory: auto}", memory=machine).server.memory, memory)
+        self.assertEqual(self.load("server: {memory: 64MB}", memory=GB).server.memory, GB // 16)
+
     def test_settings_are_frozen(self) -> None:
         self.assertRaises(AttributeError, setattr, self.load("").server, "hostname", "x")
 
@@ -134,6 +143,8 @@ logging: {format: text, levels: {mtad.smtp: debug}}
     def test_impossible_values(self) -> None:
         domain = "expected a domain such as mail.example.org"
         cases = {
+            "server: {memory: big}": "server.memory: expected a size such as 512MB, or auto, got 'big'",
+            "server: {memory: 63MB}": "server.memory: expected at least 64MB, got '63MB'",
             "server: {max_message_size: big}": "server.max_message_size: expected a size such as 25MB, got 'big'",
             "server: {max_message_size: 63KB}": "server.max_message_size: expected 64KB to 1GB, got 64512 octets",
             "server: {max_message_size: true}": "server.max_message_size: expected a size such as 25MB, got True",

@@ -13,7 +13,7 @@ from mtad.adapters.postgres.lines import BATCH_COUNT, ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
 from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, FORGOTTEN, KEYS, MESSAGES, ROWS
 from mtad.model.content import Content
-from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
+from mtad.model.errors import LeaseLost, MtadError, NoRoom, Unacceptable, Unavailable
 from mtad.model.event import abandoned_event
 from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
 from mtad.model.key import key_number
@@ -161,11 +161,14 @@ class AcceptLine(Line[Accepting]):
                 self.dropped(item)
         super().come_back([item for item in items if not item.answered], tried)
 
+    def repeats(self, refusal: Refused) -> bool:
+        """Return whether to ask again: a peer can wait for a disk that is full as well as we."""
+        return refusal.for_now and not refusal.for_want_of_room
+
     def refused(self, item: Accepting, refusal: Refused) -> None:
-        """Fail the one that is at fault; of a try before this one it is not known whether it was refused."""
-        trouble = Unacceptable(str(refusal)) if refusal.for_its_data else Unavailable("postgres", str(refusal))
+        """Fail what is at fault; of a try before this one it is not known whether it was refused."""
         self.dropped(item)
-        self._fail(item, trouble)
+        self._fail(item, _trouble(refusal))
 
     def fail_all(self, trouble: Unavailable) -> None:
         """Fail all that waits, and watch no age any more.
@@ -177,6 +180,12 @@ class AcceptLine(Line[Accepting]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _trouble(refusal: Refused) -> MtadError:
+    if refusal.for_its_data:
+        return Unacceptable(str(refusal))
+    return (NoRoom if refusal.for_want_of_room else Unavailable)("postgres", str(refusal))
 
 
 def arrays(items: Sequence[Accepting]) -> list[bytes]:

@@ -25,6 +25,7 @@ from mtad.adapters.postgres.session import IReactor
 from mtad.model.text import shown
 
 _DATA_CLASSES = frozenset({"22", "23", "54"})
+_DISK_FULL = "53100"
 _TROUBLE_CLASSES = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 
 
@@ -61,6 +62,11 @@ class Refused(Exception):
     def for_its_data(self) -> bool:
         """Whether the values are at fault: impossible, against a constraint, or too long for an index."""
         return self.code[:2] in _DATA_CLASSES
+
+    @property
+    def for_want_of_room(self) -> bool:
+        """Whether the server's disk is full, which may last."""
+        return self.code == _DISK_FULL
 
     @property
     def for_now(self) -> bool:

@@ -79,11 +79,19 @@ class Batch(Generic[ItemT]):
         self.line.leave()
         self.line.come_back(self.items, tried)
 
+    def repeats(self, refusal: Refused) -> bool:
+        """Return whether it is asked again after a refusal."""
+        return self.line.repeats(refusal)
+
     def refused(self, refusal: Refused) -> None:
-        """Take a refusal that is not for now only."""
+        """Take a refusal that stands."""
         self.line.leave()
         half = len(self.items) // 2
-        if half:
+        if refusal.for_now:
+            # None of them is at fault.
+            for item in self.items:
+                self.line.refused(item, refusal)
+        elif half:
             self.line.set_apart(self.items[:half], self.items[half:])
         else:
             self.line.refused(self.items[0], refusal)
@@ -171,6 +179,10 @@ class Line(ABC, Generic[ItemT]):
         while self._waiting:
             self._waiting.popleft().fail(trouble)
 
+    def repeats(self, refusal: Refused) -> bool:
+        """Return whether items are asked again after a refusal: when the same may be accepted later."""
+        return refusal.for_now
+
     def unreachable(self, trouble: Unavailable) -> None:
         """Hear that no connection is left; what waits goes on waiting unless a line knows better."""
 
@@ -187,4 +199,4 @@ class Line(ABC, Generic[ItemT]):
 
     @abstractmethod
     def refused(self, item: ItemT, refusal: Refused) -> None:
-        """Take the refusal of an item that was alone."""
+        """Take the refusal of an item that was alone, or of each of several where none is at fault."""

@@ -95,6 +95,10 @@ class Recovery:
         self.sessions |= sessions
         self.forgotten = forgotten + self.forgotten
 
+    def repeats(self, refusal: Refused) -> bool:
+        """Return whether it may be done later."""
+        return refusal.for_now
+
     def refused(self, refusal: Refused) -> None:
         """Give up what this server will never do, lest nothing be written any more."""
         _log.error("The recovery was refused: {refusal}", refusal=refusal)

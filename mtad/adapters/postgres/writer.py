@@ -57,8 +57,11 @@ class Carried(Protocol):
     def come_back(self, tried: bool) -> None:
         """Wait again; `tried` says that it is not known whether it was done."""
 
+    def repeats(self, refusal: Refused) -> bool:
+        """Return whether it is to be asked again after a refusal; when not, `refused` is told."""
+
     def refused(self, refusal: Refused) -> None:
-        """Take a refusal that is not for now only."""
+        """Take a refusal that stands."""
 
 
 @implementer(IDependency)
@@ -227,7 +230,7 @@ class Writer:
             self._wake()
 
     async def _take_refusal(self, connection: LibpqConnection, carried: Carried, refusal: Refused) -> None:
-        if not refusal.for_now:
+        if not carried.repeats(refusal):
             carried.refused(refusal)
             return
         carried.come_back(tried=False)
