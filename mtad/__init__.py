@@ -13,6 +13,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     inbound/       L3  flow in: factory, admission, proxied, protocol, dialogue, login, authentication, gate, turns,
                        session, submission, routing, reception, screening, verification, lookups
     outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, duty, bounce
+    domains/       L3  care of domains: dns_check, keys, standing, look, service; records
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
     web/           L4  health, ready, metrics

@@ -23,7 +23,9 @@ from zope.interface import Interface
 from mtad.model.address import Address
 from mtad.model.answer import Answer, Question
 from mtad.model.content import Content
-from mtad.model.dkim import SigningKey
+from mtad.model.dkim import KeyMove, SigningKey
+from mtad.model.domain_check import HostedDomain, Noted, Sealed, Subject
+from mtad.model.domain_check import Status as CheckStatus
 from mtad.model.event import Fact, Happening
 from mtad.model.hold import Hold
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
@@ -374,6 +376,41 @@ class IWallClock(Interface):
         """Return seconds since boot, the time asleep included (CLOCK_BOOTTIME); never steps back."""
 
 
+class IDomainCare(Interface):
+    """What is held of hosted domains, and whose turn it is to be looked at."""
+
+    async def due(now: float, until: float, limit: int) -> Sequence[HostedDomain]:
+        """Return up to `limit` domains to look at, the longest overdue first; they are due again at `until`.
+
+        So nobody else looks at them meanwhile, and somebody does should this process end.
+        """
+
+    async def hosted(name: str) -> HostedDomain | None:
+        """Return the domain of that A-label as `due` does, whether it is due or not; None when nobody claimed it."""
+
+    async def note(noted: Noted, now: float) -> Sequence[KeyMove]:
+        """Write what a look at a domain came to, in one transaction; return the moves of keys that were made.
+
+        Keys that another look moved already stay where that left them. A domain that is gone is not missed.
+        """
+
+    async def statuses() -> Mapping[Subject, Mapping[CheckStatus, int]]:
+        """Return of how many domains each status of each subject is held."""
+
+    async def names() -> frozenset[str]:
+        """Return the host names of the nodes there are."""
+
+
+class IKeyCare(Interface):
+    """What happens to keys with time, whatever the DNS says."""
+
+    async def revoke(before: float, now: float) -> Sequence[KeyMove]:
+        """Revoke keys that are retiring since before that time, private halves and all; return the moves."""
+
+    async def seal(limit: int) -> Sealed:
+        """Seal up to `limit` private keys anew that are in clear, or sealed with another master key than the first."""
+
+
 class IAcceptance(Interface):
     """Where flow in hands over to flow out (`mtad.outbound.queue`)."""
 
@@ -405,6 +442,8 @@ class Ports:
     tls: ITlsContexts
     offload: IOffload
     directory: IDirectory
+    domain_care: IDomainCare
+    key_care: IKeyCare
     queue: IQueue
     care: IQueueCare
     nodes: INodes

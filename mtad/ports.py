@@ -18,8 +18,10 @@ from mtad.adapters.offload import IReactor as IOffloadReactor
 from mtad.adapters.offload import ProcessOffload
 from mtad.adapters.passwords import verify_password
 from mtad.adapters.postgres.directory import PostgresDirectory
+from mtad.adapters.postgres.domain_checks import PostgresDomainCare
 from mtad.adapters.postgres.embedded import EmbeddedStores, start
 from mtad.adapters.postgres.holds import PostgresHolds
+from mtad.adapters.postgres.key_care import PostgresKeyCare
 from mtad.adapters.postgres.migrate import check, migrate
 from mtad.adapters.postgres.nodes import STEP_SECONDS, PostgresNodes
 from mtad.adapters.postgres.pool import Pool
@@ -124,7 +126,8 @@ def make(
     random = SystemRandom()
     pool, leases, writer, wakeups = _connections(settings, reactor, stores, journal, random)
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
-    directory = PostgresDirectory(pool, reactor, wakeups, _sealing(settings, journal))
+    sealing = _sealing(settings, journal)
+    directory = PostgresDirectory(pool, reactor, wakeups, sealing)
     resolver = StubResolver(
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
     )
@@ -165,6 +168,8 @@ def make(
         tls=TlsContexts(certificates),
         offload=offload,
         directory=directory,
+        domain_care=PostgresDomainCare(pool),
+        key_care=PostgresKeyCare(pool, sealing),
         queue=queue,
         care=queue,
         nodes=PostgresNodes(leases),

@@ -34,6 +34,7 @@ class Sealing:
     ) -> None:
         self._ciphers = {key.id: AESGCM(key.octets) for key in master_keys}
         self._nonce = nonce
+        self.ids = tuple(self._ciphers)
         self.writes_with = master_keys[0].id if master_keys else None
 
     def seal(self, private_key: bytes, domain: str, selector: str) -> Stored:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mtad.model.authentication import Result
+from mtad.model.domain_check import Status, Subject
 from mtad.model.event import Fact
 from mtad.model.report import Action
 
@@ -109,6 +110,8 @@ MEASURES = frozenset({"memory", "database", "disk"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
 RESULTS = frozenset(result.value for result in Result)
+CHECK_SUBJECTS = frozenset(subject.value for subject in Subject)
+CHECK_STATUSES = frozenset(status.value for status in Status)
 OUTCOMES = frozenset({"delivered", "deferred", "failed"})
 ACTIONS = frozenset(action.value for action in Action)
 DEPENDENCIES = frozenset({"postgres", "redis", "dns", "disk", "offload", "master_key"})
@@ -165,6 +168,8 @@ _METRICS = (
     Metric("delivery_given_up_total", Kind.COUNTER, "Recipients that were finally not served."),
     Metric("delivery_reports_total", Kind.COUNTER, "Reports written to senders, by what they tell.",
            {"action": ACTIONS | {OTHER}}),
+    Metric("hosted_domains", Kind.GAUGE, "Hosted domains by what the DNS says of them; the same from every process.",
+           {"subject": CHECK_SUBJECTS | {OTHER}, "status": CHECK_STATUSES | {OTHER}}, across=Across.LARGEST),
     Metric("node_lease_seconds", Kind.GAUGE, "Seconds this process may still act for its rows.",
            across=Across.SMALLEST),
     Metric("node_leases_lost_total", Kind.COUNTER, "Times this process lost its lease."),
@@ -288,6 +293,17 @@ EVENTS: Mapping[str, Entry] = {
         Update("tls_certificate_expiry_seconds", "expiry_seconds", absolute=True),
     ),
     "dkim.keys_in_clear": _entry(Level.WARN, ""),
+    "dkim.key_moved": _entry(Level.INFO, "domain selector before after"),
+    "dkim.key_locked": _entry(Level.ERROR, "domain selector master_key"),
+    "dkim.sealed": _entry(Level.INFO, "count"),
+    "domain.verified": _entry(Level.INFO, "domain organisation"),
+    "domain.check_good": _entry(Level.INFO, "domain subject detail"),
+    "domain.check_bad": _entry(Level.WARN, "domain subject detail"),
+    "domain.statuses": _entry(
+        None, "subject good bad unknown",
+        *(Update("hosted_domains", status, {"subject": "subject", "status": f"={status}"}, absolute=True)
+          for status in sorted(CHECK_STATUSES)),
+    ),
     "store.unavailable": _entry(
         Level.ERROR, "dependency reason", Update("dependency_failures_total", labels={"dependency": "dependency"})
     ),

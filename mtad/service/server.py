@@ -20,6 +20,7 @@ from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
 from mtad.scheduling.memory import Memory
+from mtad.service.domain_care import domain_care
 from mtad.service.flow_in import backpressure, entrances, means, verification
 from mtad.service.flow_out import flow_out
 from mtad.service.steering import Steering
@@ -53,6 +54,7 @@ class Server(MultiService):
             keep_seconds=settings.timeline.keep,
             quarantine_keep_seconds=settings.queue.quarantine_keep,
         )
+        self._domain_care = domain_care(settings, ports)
         for service in (
             self._out.membership,
             routing,
@@ -61,6 +63,7 @@ class Server(MultiService):
             self._out.worker,
             self._out.queue,
             self._housekeeping,
+            self._domain_care,
         ):
             service.setServiceParent(self)
         verifying = verification(settings, ports)
@@ -129,6 +132,7 @@ class Server(MultiService):
         self._backpressure.stopService()
         await self._do("holding", self._out.holding.stopService())
         await self._do("housekeeping", self._housekeeping.stopService())
+        await self._do("domain care", self._domain_care.stopService())
         await self._do("membership", self._out.membership.stopService())
         for listener in self._http_listeners:
             await self._do("listeners", _stopped(listener))

@@ -7,6 +7,7 @@ It can be made slow (`delay_seconds`) or be away (`reachable`); `asked` are the 
 `destinations` is what the operator wants of domains elsewhere.
 """
 
+from dataclasses import replace
 from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
@@ -102,6 +103,28 @@ class MemoryDirectory:
             SigningKey(known.organisation, domain, key.selector, key.algorithm, key.private_key or b"")
             for key in sorted(self._keys[domain], key=lambda key: key.selector)
             if key.state is KeyState.ACTIVE
+        )
+
+    def hosted(self) -> list[tuple[Domain, str, tuple[HeldKey, ...]]]:
+        """Return all domains by name, each with its organisation's name and its keys."""
+        names = {
+            number: key.partition(" ")[2] for key, number in self._id_of.items() if key.startswith("organisation ")
+        }
+        return [
+            (domain, names[domain.organisation], self._keys[name]) for name, domain in sorted(self._domains.items())
+        ]
+
+    def verify(self, domain: str) -> None:
+        """Let a domain be verified."""
+        self._domains[domain] = replace(self._domains[domain], verified=True)
+
+    def move(self, domain: str, selector: str, state: KeyState) -> None:
+        """Let a key be in a state; what is revoked has no private half."""
+        self._keys[domain] = tuple(
+            replace(key, state=state, private_key=None if state is KeyState.REVOKED else key.private_key)
+            if key.selector == selector
+            else key
+            for key in self._keys[domain]
         )
 
     def _leading_to(self, mailbox: Mailbox) -> tuple[Address, ...]:

@@ -29,6 +29,7 @@ from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
 from mtad.testing.counters import MemoryCounters
 from mtad.testing.directory import MemoryDirectory
+from mtad.testing.domain_care import MemoryDomainCare
 from mtad.testing.journal import MemoryJournal
 from mtad.testing.network import Line, MemoryNetwork
 from mtad.testing.offload import MemoryOffload
@@ -74,6 +75,7 @@ class World:
         directory: MemoryDirectory | None = None,
         zone: dict[str, list[str]] | None = None,
         counters: MemoryCounters | None = None,
+        domain_care: MemoryDomainCare | None = None,
     ) -> None:
         self.path = path
         self.settings = configured or settings(path)
@@ -84,6 +86,7 @@ class World:
         self.spool = MemorySpool()
         self.database = MemoryDatabase(self.store, self.process, self.spool)
         self.directory = directory or MemoryDirectory(self.process)
+        self.domain_care = domain_care or MemoryDomainCare(self.directory, self.wall.now)
         self.counters = counters or MemoryCounters(self.process)
         self.network = MemoryNetwork(self.process)
         self.zone = {} if zone is None else zone
@@ -113,6 +116,8 @@ class World:
             tls=self.tls,
             offload=self.offload,
             directory=self.directory,
+            domain_care=self.domain_care,
+            key_care=self.domain_care,
             queue=self.database.queue,
             care=self.database.queue,
             nodes=self.database.nodes,
@@ -282,6 +287,7 @@ class World:
             directory=self.directory,
             zone=self.zone,
             counters=self.counters,
+            domain_care=self.domain_care,
         )
 
 

@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from mtad.model.dkim import record_text
+from mtad.verification import key_record
+
 ALGORITHMS = ("rsa2048", "rsa4096", "ed25519")
 """What keys are made of here; keys from elsewhere may be of RSA lengths between."""
 
@@ -55,6 +58,16 @@ def read(pem: bytes) -> KeyPair:
     if not isinstance(key, rsa.RSAPrivateKey | Ed25519PrivateKey):
         raise ValueError("expected an RSA or an Ed25519 key")
     return _pair(key)
+
+
+def publishes(record: bytes, algorithm: str, public_key: str) -> bool:
+    """Return whether a TXT record lets signatures be checked that a key of ours makes; `public_key` is its p=."""
+    try:
+        theirs = key_record.read(record)
+        ours = key_record.read(record_text(algorithm, public_key).encode())
+    except ValueError:
+        return False
+    return theirs.kind == ours.kind and theirs.key == ours.key and (theirs.hashes is None or b"sha256" in theirs.hashes)
 
 
 def _pair(key: rsa.RSAPrivateKey | Ed25519PrivateKey) -> KeyPair:

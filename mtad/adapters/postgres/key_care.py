@@ -1,0 +1,69 @@
+"""Keys that time moves on, and private keys that are sealed anew."""
+
+from collections.abc import Sequence
+
+from zope.interface import implementer
+
+from mtad.adapters.postgres.dkim_keys import move_keys
+from mtad.adapters.postgres.pool import Cursor, Pool
+from mtad.adapters.sealing import Sealing, Stored
+from mtad.interfaces import IKeyCare
+from mtad.model.dkim import KeyMove, KeyState
+from mtad.model.domain_check import Locked, Sealed
+from mtad.model.errors import Unavailable
+
+_RETIRED = """
+select d.name, k.selector from dkim_keys k join domains d on d.id = k.domain
+where k.state = 'retiring' and k.retiring_at < to_timestamp(%s) order by k.id limit 1000
+"""
+# What cannot be opened is looked at last, so that it does not keep the rest from its turn.
+_UNSEALED = """
+select k.id, d.name, k.selector, k.private_key, k.sealed_with from dkim_keys k join domains d on d.id = k.domain
+where k.private_key is not null and k.sealed_with is distinct from %s
+order by k.sealed_with is null or k.sealed_with = any(%s) desc, k.id limit %s for update of k skip locked
+"""
+_SEAL = """
+update dkim_keys k set private_key = put.private_key, sealed_with = put.sealed_with
+from unnest(%s::bigint[], %s::bytea[], %s::text[]) as put (id, private_key, sealed_with) where k.id = put.id
+"""
+
+
+@implementer(IKeyCare)
+class PostgresKeyCare:
+    """The care of keys in PostgreSQL, sealed by `sealing`."""
+
+    def __init__(self, pool: Pool, sealing: Sealing) -> None:
+        self._pool = pool
+        self._sealing = sealing
+
+    async def revoke(self, before: float, now: float) -> Sequence[KeyMove]:
+        """Revoke keys that nobody needs any more (IKeyCare)."""
+
+        async def work(cursor: Cursor) -> Sequence[KeyMove]:
+            found = await cursor.query(_RETIRED, (before,))
+            moves = [KeyMove(domain, selector, KeyState.RETIRING, KeyState.REVOKED) for domain, selector in found]
+            return await move_keys(cursor, moves, now)
+
+        return await self._pool.interact(work)
+
+    async def seal(self, limit: int) -> Sealed:
+        """Seal private keys with the first master key (IKeyCare)."""
+        if self._sealing.writes_with is None:
+            return Sealed(0)
+        return await self._pool.interact(lambda cursor: self._seal(cursor, limit))
+
+    async def _seal(self, cursor: Cursor, limit: int) -> Sealed:
+        sealed = []
+        locked = []
+        asked = (self._sealing.writes_with, list(self._sealing.ids), limit)
+        for key, domain, selector, private_key, sealed_with in await cursor.query(_UNSEALED, asked):
+            try:
+                opened = self._sealing.open(Stored(bytes(private_key), sealed_with), domain, selector)
+            except Unavailable:
+                locked.append(Locked(domain, selector, sealed_with))
+            else:
+                stored = self._sealing.seal(opened, domain, selector)
+                sealed.append((key, stored.octets, stored.sealed_with))
+        if sealed:
+            await cursor.execute(_SEAL, tuple(list(column) for column in zip(*sealed, strict=True)))
+        return Sealed(len(sealed), tuple(locked))
