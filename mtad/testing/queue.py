@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from mtad.interfaces import IDependency, IHolds, INodes, IQueue, IQueueCare, ISpool, ITimeline
 from mtad.model.content import Content
-from mtad.model.errors import MtadError, Unavailable
+from mtad.model.errors import MtadError, NoRoom, Unavailable
 from mtad.model.event import Fact, Happening
 from mtad.model.hold import Hold
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
@@ -57,13 +57,15 @@ class _Write:
 class MemoryDatabase:
     """One process' way to a store: the ports `queue`, `holds`, `nodes` and `timeline`, and the switches to break it.
 
-    Large contents come back in `spool`.
+    Large contents come back in `spool`. While it is `full` no message is accepted.
     """
 
     def __init__(self, store: MemoryStore, clock: IReactorTime, spool: ISpool | None = None) -> None:
         self.store = store
         self.spool = MemorySpool() if spool is None else spool
         self.reachable = True
+        self.full = False
+        self._stuck = False
         self.queue = MemoryQueue(self)
         self.nodes = MemoryNodes(self)
         self.holds = MemoryHolds(self)
@@ -82,6 +84,15 @@ class MemoryDatabase:
     def restore(self) -> None:
         """End an outage: forget what was given up, then write what waits."""
         self.reachable = True
+        self._flush()
+
+    def stick(self) -> None:
+        """Let writes wait from now on, as behind a lock or a disk, while all else is answered; `flow` ends it."""
+        self._stuck = True
+
+    def flow(self) -> None:
+        """Write what waits, and what comes."""
+        self._stuck = False
         self._flush()
 
     def lose_answer(self, outage: bool = False) -> None:
@@ -149,7 +160,7 @@ class MemoryDatabase:
     def _flush(self) -> None:
         """Write what waits, as long as the store can be reached; first of all forget."""
         self._drop_given_up()
-        while self.reachable and not self._stopped and (self._undoing or self._waiting):
+        while self.reachable and not self._stuck and not self._stopped and (self._undoing or self._waiting):
             while self._undoing:
                 self._undoing.pop(0)()
             if self._waiting:
@@ -191,6 +202,8 @@ class MemoryQueue:
 
     async def accept(self, acceptance: Acceptance, owner: int) -> None:
         """See IQueue."""
+        if self._database.full:
+            raise NoRoom("postgres", "the disk is full")
         since = self._database.seconds()
         await self._database.write(
             lambda: self._store.accept(acceptance, owner),

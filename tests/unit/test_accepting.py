@@ -9,10 +9,11 @@ from mtad.adapters.postgres.accepting import ACCEPT_SECONDS, Accepting, AcceptLi
 from mtad.adapters.postgres.libpq import Refused
 from mtad.adapters.postgres.lines import Batch
 from mtad.adapters.postgres.recovery import Recovery
-from mtad.model.errors import Unacceptable, Unavailable
+from mtad.model.errors import NoRoom, Unacceptable, Unavailable
 from tests.contract.letters import letter
 
 FAULT = Refused("XX000", "internal error")
+FULL = Refused("53100", "could not extend file")
 BAD_DATA = Refused("22008", "out of range")
 
 
@@ -57,6 +58,19 @@ class AcceptLineTest(SynchronousTestCase):
             self.failureResultOf(item.answer, Unavailable)
         self.assertIsNone(self.line.take())
         self.assertEqual(self.forgotten(), [7, 8])
+
+    def test_a_full_disk_is_told_at_once_and_nobody_is_at_fault(self) -> None:
+        items = [self.put(7), self.put(8)]
+        batch = self.batch()
+        self.assertFalse(batch.repeats(FULL))
+        batch.refused(FULL)
+        for item in items:
+            self.failureResultOf(item.answer, NoRoom)
+        self.assertIsNone(self.line.take())
+
+    def test_any_other_trouble_of_the_server_is_waited_out(self) -> None:
+        self.put(7)
+        self.assertTrue(self.batch().repeats(Refused("53300", "too many connections")))
 
     def test_the_thirty_seconds_are_each_ones_own(self) -> None:
         first = self.put(7)
