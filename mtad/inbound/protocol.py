@@ -88,7 +88,7 @@ class SmtpProtocol(ESMTP):
             starttls=self._context is not None,
             login=terms.login(peer.host),
             max_recipients=terms.max_recipients,
-            xclient=within(host_of(self.transport.getPeer()), terms.xclient_networks),
+            xclient=self._is_proxy(),
         )
         self._dialogue = Dialogue(
             terms=terms,
@@ -190,6 +190,11 @@ class SmtpProtocol(ESMTP):
         self._shaking_hands = False
         if self.terms.implicit_tls and not self._closing:
             self._open()
+
+    def _is_proxy(self) -> bool:
+        """Return whether it may speak for others: what is connected, and behind a balancer whom that is for as well."""
+        ends = self.transport.getPeer(), self.source
+        return all(within(host_of(end), self.terms.xclient_networks) for end in ends)
 
     def _open(self) -> None:
         """Greet, or wait with it.

@@ -359,12 +359,18 @@ class XClientTest(ConnectionsTest):
         self.tell(line, PROOF)
         self.assertIn(b"from proxy.example ([192.0.2.4])", self.deliver(line))
 
-    def test_the_sockets_peer_is_what_counts(self) -> None:
-        self.build(proxy_protocol_networks=(Network("192.0.2.3"),), xclient_networks=(Network("192.0.2.4"),))
-        line = self.call(peer=BALANCER)
-        self.tell(line, b"PROXY TCP4 192.0.2.4 192.0.2.1 1 2\r\n")
-        self.assertNotIn(b"XCLIENT", self.tell(line, b"EHLO proxy.example\r\n"))
-        self.assertIn(b"502 5.5.1", self.tell(line, b"XCLIENT ADDR=203.0.113.9\r\n"))
+    def test_behind_a_balancer_it_counts_as_well_as_whom_it_is_for(self) -> None:
+        balancer, proxy = Network("192.0.2.3"), Network("192.0.2.4")
+        for networks, source, may in (
+            ((proxy,), "192.0.2.4", False), ((balancer,), CLIENT, False), ((balancer, proxy), CLIENT, False),
+            ((balancer, proxy), "192.0.2.4", True),
+        ):  # fmt: skip
+            self.build(proxy_protocol_networks=(balancer,), xclient_networks=networks)
+            line = self.call(peer=BALANCER)
+            self.tell(line, f"PROXY TCP4 {source} 192.0.2.1 1 2\r\n".encode())
+            self.assertEqual(b"XCLIENT" in self.tell(line, b"EHLO proxy.example\r\n"), may)
+            answer = self.tell(line, b"XCLIENT ADDR=203.0.113.8\r\n")
+            self.assertEqual(answer, GREETING if may else replies.NOT_IMPLEMENTED.encode())
 
 
 class GreetPauseTest(ConnectionsTest):
