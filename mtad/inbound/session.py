@@ -61,12 +61,13 @@ class InboundSession:
         self._peer: Peer | None = None
         self._envelope: Envelope | None = None
         self._routes: list[Route] = []
+        self._places_count = 0
 
     def validateFrom(self, helo: Peer, origin: Envelope) -> Deferred[Verdict]:
         """Begin a transaction; fire with whether this reverse-path is taken, or fail with Unavailable."""
+        self.reset()
         self._peer = helo
         self._envelope = origin
-        self._routes = []
         return Deferred.fromCoroutine(self._validate_from(origin.reverse_path))
 
     async def _validate_from(self, reverse_path: Address | None) -> Verdict:
@@ -88,13 +89,14 @@ class InboundSession:
             recipient_policy.RecipientFacts(
                 route=route,
                 accepted_count=len(self._routes),
-                accepted_places=sum(len(accepted.places) for accepted in self._routes),
+                accepted_places=self._places_count,
                 max_recipients=self._means.max_recipients,
                 now=self._means.clock.now(),
             )
         )
         if isinstance(verdict, Accept):
             self._routes.append(route)
+            self._places_count += len(route.places)
         else:
             self._rejected("rcpt", verdict.reason, verdict.reply, forward_path=str(forward_path))
         return verdict
@@ -122,6 +124,7 @@ class InboundSession:
         """Forget the transaction in progress (RSET, EHLO)."""
         self._envelope = None
         self._routes = []
+        self._places_count = 0
 
     def refused(self, problem: Reply) -> None:
         """Note that the octets themselves were refused; the transaction is over."""
