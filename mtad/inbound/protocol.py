@@ -38,10 +38,11 @@ from mtad.model.text import shown
 from mtad.policy.peer import within
 from mtad.scheduling.memory import Part
 from mtad.smtp.chunking import Chunk
-from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event
+from mtad.smtp.commands import NEED_DATA, PAUSED, Answered, Content, Event, MailFrom, RcptTo, Reset
 from mtad.smtp.server import Conversation
 
 EVENTS_A_TURN = 100
+TURN_SECONDS = 0.01
 MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
 MAX_WAITING_OCTETS_WHEN_SLOW = 4 * 1024
@@ -49,6 +50,8 @@ CLOSE_SECONDS = 30.0
 MAX_AGE_SECONDS = 3600.0
 # How much longer a session may be there whose transaction does not end.
 LAST_TRANSACTION_SECONDS = 600.0
+# Commands whose replies may wait for those of others (RFC 2920 §3.2); all other replies go out at once.
+_GROUPED = (MailFrom, RcptTo, Reset)
 # What the conversation refuses by itself; anything else is the peer's bad grammar.
 _REASONS = {
     replies.TOO_LARGE: "too-large",
@@ -103,6 +106,7 @@ class SmtpProtocol(ESMTP):
         self._opening = Opening()
         self._greeting: IDelayedCall | None = None
         self._output: list[bytes] = []
+        self._grouped = True
         self._turning = False
         self._turn_to_come: IDelayedCall | None = None
         self._waiting = False
@@ -259,27 +263,38 @@ class SmtpProtocol(ESMTP):
         self._abort = self.terms.clock.callLater(CLOSE_SECONDS, self.transport.abortConnection)
 
     def _turn(self) -> None:
-        """Dispatch what is ready, a bounded number of events, then give the reactor its turn."""
+        """Dispatch what is ready, within bounds, then give the reactor its turn."""
         if self._turning or self._closing or self._turn_to_come is not None:
             return
         self._turning = True
         try:
-            for _ in range(EVENTS_A_TURN):
-                event = NEED_DATA if self._unread or self._closing else self._conversation.next_event()
-                if event is NEED_DATA or event is PAUSED:
-                    break
-                self._dispatch(event)
-            else:
+            if self._dispatch_some():
                 self._turn_later()
         finally:
             self._turning = False
         if self._dialogue.incoming is not None and self._conversation.content_problem is not None:
             self._dialogue.incoming.drop()
-        # While more commands wait here, their replies go out together (RFC 2920 §3.2).
-        if not (self._waiting and self._conversation.buffered_octets):
+        if not self._holds_back():
             self._flush()
         self._leave_if_idle()
         self._mind_pressure()
+
+    def _dispatch_some(self) -> bool:
+        """Dispatch as many events as make a turn, and not for longer than one; return whether there may be more."""
+        ends_at = self.terms.clock.seconds() + TURN_SECONDS
+        for _ in range(EVENTS_A_TURN):
+            event = NEED_DATA if self._unread or self._closing else self._conversation.next_event()
+            if event is NEED_DATA or event is PAUSED:
+                return False
+            self._dispatch(event)
+            if self.terms.clock.seconds() >= ends_at:
+                return True
+        return True
+
+    def _holds_back(self) -> bool:
+        """Return whether what there is to say waits for the replies to other commands of its group, which are here."""
+        more = self._waiting and self._conversation.buffered_octets > 0
+        return more and self._grouped and len(self._output) < EVENTS_A_TURN
 
     def _turn_later(self) -> None:
         if self._turn_to_come is None and not self._closing:
@@ -321,12 +336,12 @@ class SmtpProtocol(ESMTP):
             self._dialogue.expect()
             return
         if isinstance(event, Answered):
-            self._answer(self._own_answer(event))
+            self._answer(self._own_answer(event), grouped=False)
             return
         self._waiting = True
         answer = Deferred.fromCoroutine(self._dialogue.respond(event))
         answer.addErrback(self._surprise)
-        answer.addCallback(self._answer)
+        answer.addCallback(self._answer, grouped=isinstance(event, _GROUPED))
         if self._waiting:
             # Our slowness is not the peer's: its clock stands while it waits for us.
             self.setTimeout(None)
@@ -342,12 +357,13 @@ class SmtpProtocol(ESMTP):
             )
         return reply
 
-    def _answer(self, reply: Reply) -> None:
+    def _answer(self, reply: Reply, grouped: bool) -> None:
         late = self._waiting and not self._turning
         self._waiting = False
         if self._closing:
             return
         self._output.append(self._conversation.reply(reply))
+        self._grouped = self._grouped and grouped
         if reply is replies.STARTTLS_READY:
             self._start_tls()
         if reply.closes:
@@ -370,6 +386,7 @@ class SmtpProtocol(ESMTP):
         if self._output:
             self.transport.write(b"".join(self._output))
             self._output.clear()
+            self._grouped = True
 
     def _start_tls(self) -> None:
         assert self._context is not None

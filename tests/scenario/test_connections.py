@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, RelayNetwork, Seconds, Tls
+from mtad.inbound import protocol
 from mtad.model import replies
 from mtad.smtp.proxy import SIGNATURE
 from mtad.testing.network import Line
@@ -534,6 +535,35 @@ class FairnessTest(ConnectionsTest):
         self.assertEqual(len(turns), 101)
         waits = [after - before for before, after in pairwise(turns)]
         self.assertLessEqual(max(waits), 5)
+
+    def test_a_turn_is_short_however_long_each_command_takes(self) -> None:
+        self.patch(protocol, "TURN_SECONDS", 0.0)
+        line = self.call()
+        written = line.transport.other.write_count
+        self.assertEqual(self.tell(line, b"NOOP\r\n" * 50).count(b"250 2.0.0 OK\r\n"), 50)
+        self.assertEqual(line.transport.other.write_count, written + 50)
+
+    def test_only_replies_of_a_group_wait_for_others(self) -> None:
+        transaction = b"MAIL FROM:<>\r\nRCPT TO:<bob@acme.example>\r\n"
+        for said, at_once in ((b"BDAT 2 LAST\r\n\r\n", b"250 2.0.0 OK queued"), (b"VRFY bob\r\n", b"252 2.5.2")):
+            self.build()
+            line = self.call()
+            self.tell(line, b"EHLO pc.example\r\n")
+            self.world.directory.delay_seconds = 1.0
+            line.send(transaction + said + b"RSET\r\n" + transaction + b"RSET\r\n")
+            # To find out about a recipient takes two questions.
+            self.world.advance(1.5)
+            self.assertEqual(line.take(), b"")
+            self.world.advance(1.0)
+            self.assertIn(at_once, line.take())
+
+    def test_no_group_is_so_large_that_its_replies_are_kept(self) -> None:
+        self.world.directory.delay_seconds = 0.001
+        line = self.call()
+        line.send(b"EHLO pc.example\r\nMAIL FROM:<>\r\n")
+        line.send(b"".join(b"RCPT TO:<nobody%d@acme.example>\r\n" % number for number in range(1500)))
+        self.world.advance(1.0, step=0.001)
+        self.assertGreater(line.take().count(b"550 5.1.1"), 300)
 
     def test_who_does_not_read_is_paused_and_not_buffered(self) -> None:
         line = self.world.connect()
