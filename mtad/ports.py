@@ -36,6 +36,7 @@ from mtad.adapters.resolver.stub import Servers, StubResolver
 from mtad.adapters.sealing import Sealing
 from mtad.adapters.spool import DiskSpool, max_files
 from mtad.adapters.tls.certificate import CertificateFiles
+from mtad.adapters.tls.certificate import load as load_certificate
 from mtad.adapters.tls.certificates import ServerCertificates
 from mtad.adapters.tls.contexts import TlsContexts
 from mtad.config import Database, Maildir, Settings
@@ -105,6 +106,12 @@ def _configured_redis(configured: RedisSettings) -> RedisServer:
         db=configured.db,
         tls=configured.tls,
     )
+
+
+def check_files(settings: Settings) -> None:
+    """Raise InvalidInput for files that `make` would raise it for; nothing is made."""
+    for each in settings.tls.all if settings.tls.active else ():
+        load_certificate(CertificateFiles(each.cert_file, each.key_file, each.names))
 
 
 def make(

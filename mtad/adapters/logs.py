@@ -109,7 +109,7 @@ class LogObserver:
 
     `render` makes the line: `as_json` or `as_text`. `levels` gives loggers levels of their own: `mtad.smtp` is that
     of all loggers and events below this name. An event of the journal, `smtp.accepted`, is looked up as
-    `mtad.smtp.accepted`.
+    `mtad.smtp.accepted`. Each line has the fields of `always`; a fact of the same name gives way.
     """
 
     def __init__(
@@ -119,12 +119,14 @@ class LogObserver:
         render: Callable[[Record], bytes],
         level: Level,
         levels: Mapping[str, Level],
+        always: Mapping[str, int | str] | None = None,
     ) -> None:
         self._write = write
         self._render = render
         self._rank = _RANKS[level.value]
         self._own_ranks = {name: _RANKS[own.value] for name, own in levels.items()}
         self._known_ranks: dict[str, int] = {}
+        self._always = dict(always or {})
         self._lost = 0
         # Events come from threads too, and from signal handlers in the midst of an event.
         self._lock = threading.RLock()
@@ -135,7 +137,7 @@ class LogObserver:
         try:
             level = _level(event)
             if _RANKS[level] >= self._least_rank(event):
-                self._put(self._render(_record(event, at, level)), at)
+                self._put(self._render(_record(event, at, level, self._always)), at)
         except Exception as error:
             self._complain(at, f"an event could not be logged: {type(error).__name__}")
 
@@ -152,7 +154,7 @@ class LogObserver:
 
     def _put(self, line: bytes, at: float) -> None:
         with self._lock:
-            if self._lost and self._write(self._render(_own(at, f"{self._lost} lines of the log were lost"))):
+            if self._lost and self._write(self._own(at, f"{self._lost} lines of the log were lost")):
                 self._lost = 0
             if self._lost or not self._write(line):
                 self._lost += 1
@@ -160,7 +162,11 @@ class LogObserver:
     def _complain(self, at: float, what: str) -> None:
         # There is no other place to say that this did not work.
         with suppress(Exception):
-            self._put(self._render(_own(at, what)), at)
+            self._put(self._own(at, what), at)
+
+    def _own(self, at: float, message: str) -> bytes:
+        head = {"time": at, "level": Level.WARN.value, "logger": __name__}
+        return self._render({**head, **self._always, "message": message})
 
 
 def as_json(record: Record) -> bytes:
@@ -188,8 +194,8 @@ def as_text(record: Record) -> bytes:
     return line + b"\n"
 
 
-def _record(event: LogEvent, at: float, level: str) -> Record:
-    record: Record = {"time": at, "level": level, "logger": event.get("log_namespace")}
+def _record(event: LogEvent, at: float, level: str, always: Mapping[str, int | str]) -> Record:
+    record: Record = {"time": at, "level": level, "logger": event.get("log_namespace"), **always}
     name = event.get("mtad_event")
     if name is not None and "log_failure" not in event:
         record["event"] = _fit(name, _NAME_CHARACTERS)
@@ -199,16 +205,13 @@ def _record(event: LogEvent, at: float, level: str) -> Record:
         facts = {key: value for key, value in event.items() if key[:4] != "log_" and key not in _LEGACY_FIELDS}
     for key, value in facts.items():
         if value is None or isinstance(value, (str, int, float, bytes, list, tuple)):
-            record[f"{key}_" if key in _OWN_FIELDS else _fit(key, _NAME_CHARACTERS)] = _value(value)
+            taken = key in _OWN_FIELDS or key in always
+            record[f"{key}_" if taken else _fit(key, _NAME_CHARACTERS)] = _value(value)
     failure = event.get("log_failure")
     if failure is not None:
         lines = failure.getTraceback()[-_TRACEBACK_CHARACTERS:].split("\n")
         record["traceback"] = "\n".join(_fit(line, _VALUE_CHARACTERS) for line in lines)
     return record
-
-
-def _own(at: float, message: str) -> Record:
-    return {"time": at, "level": Level.WARN.value, "logger": __name__, "message": message}
 
 
 def _value(value: Any) -> Any:

@@ -54,12 +54,15 @@ class Ports:
 
     def __init__(self, ports: list[IListeningPort]) -> None:
         self._ports = ports
+        self._paused = False
+        self._stopped = False
 
     def startListening(self) -> None:
         """Do nothing: they listen since they exist."""
 
     def stopListening(self) -> "Deferred[None]":
         """Close the sockets; fires when they are closed. Connections there are go on."""
+        self._stopped = True
         closed = gatherResults([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         return closed.addCallback(lambda _: None)
 
@@ -69,13 +72,17 @@ class Ports:
 
     def pause(self) -> None:
         """Leave what connects to the kernel, or to others with the same sockets."""
-        for port in self._ports:
-            cast(FileDescriptor, port).stopReading()
+        if not self._paused and not self._stopped:
+            self._paused = True
+            for port in self._ports:
+                cast(FileDescriptor, port).stopReading()
 
     def resume(self) -> None:
         """Take what connects, and what waits."""
-        for port in self._ports:
-            cast(FileDescriptor, port).startReading()
+        if self._paused and not self._stopped:
+            self._paused = False
+            for port in self._ports:
+                cast(FileDescriptor, port).startReading()
 
 
 @implementer(INetwork)
@@ -102,7 +109,7 @@ class SocketNetwork:
             for each in sockets:
                 each.close()
 
-    def adopt(self, sockets: Sequence[socket.socket], factory: Factory) -> Ports:
+    def adopt(self, sockets: Sequence[socket.socket], factory: "Factory[Any]") -> Ports:
         """Listen at sockets that are bound; they stay the caller's, open or closed."""
         # Annotated as a ServerFactory, which adds nothing to Factory.
         serving = cast(ServerFactory[Any], factory)

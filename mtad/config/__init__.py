@@ -5,6 +5,7 @@ it, `loading` joins file, environment, secret files and paths. A wrong configura
 the line. Nothing here listens, connects or changes anything.
 """
 
+from mtad.config.document import octets_of
 from mtad.config.kinds import (
     CertificateName,
     DatabaseHost,
@@ -19,6 +20,7 @@ from mtad.config.kinds import (
     NameServer,
     Network,
     Octets,
+    Processes,
     RootCertificates,
     Seconds,
     Secret,
@@ -73,6 +75,7 @@ __all__ = [
     "NameServer",
     "Network",
     "Octets",
+    "Processes",
     "Queue",
     "Redis",
     "Relay",
@@ -91,4 +94,5 @@ __all__ = [
     "Wrong",
     "decode_yaml",
     "load",
+    "octets_of",
 ]

@@ -75,12 +75,21 @@ class Document:
         return line
 
 
-def read(path: Path, *, empty_sections: bool = False) -> Document:
+def octets_of(path: Path) -> bytes:
+    """Return what is in the file at `path`; InvalidInput when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(shown(str(path)), f"cannot be read: {error.strerror}") from None
+
+
+def read(path: Path, *, empty_sections: bool = False, octets: bytes | None = None) -> Document:
     """Return what the file at `path` says; InvalidInput names the line and what is wrong there.
 
-    With `empty_sections` a key of the top without a value is a section that sets nothing, `{}`.
+    With `empty_sections` a key of the top without a value is a section that sets nothing, `{}`. `octets` are what the
+    file says if they were read before.
     """
-    root = _compose(path, _text(path))
+    root = _compose(path, _text(path, octets_of(path) if octets is None else octets))
     data = {} if root is None else _Construction(path, empty_sections).value(root, (), 0)
     if not isinstance(data, dict):
         raise _wrong(path, 1, (), "expected keys and values")
@@ -150,11 +159,7 @@ def _children(node: yaml.Node | None) -> Iterator[tuple[str | int, int, yaml.Nod
         yield from ((n, child.start_mark.line + 1, child) for n, child in enumerate(node.value))
 
 
-def _text(path: Path) -> str:
-    try:
-        octets = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(shown(str(path)), f"cannot be read: {error.strerror}") from None
+def _text(path: Path, octets: bytes) -> str:
     try:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:

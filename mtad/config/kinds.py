@@ -18,6 +18,7 @@ IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LEAST_MEMORY = 64 * 1024**2
 _MOST_SECONDS = 3650 * 86400.0
+_MOST_PROCESSES = 256
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 # The names of hosts inside a network may have underscores, those of mail domains may not.
@@ -71,6 +72,19 @@ class Seconds(float):
         if seconds > _MOST_SECONDS:
             raise ValueError(f"expected at most {units.duration_text(_MOST_SECONDS)}, got {raw!r}")
         return seconds
+
+
+class Processes(int):
+    """How many processes; 0 stands for `auto`, as many as there are CPUs for."""
+
+    @classmethod
+    def parse(cls, raw: object) -> Self:
+        """Return the number."""
+        if raw == "auto":
+            return cls(0)
+        if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= _MOST_PROCESSES:
+            raise ValueError(f"expected auto, or a number from 1 to {_MOST_PROCESSES}, got {raw!r}")
+        return cls(raw)
 
 
 class Name(str):

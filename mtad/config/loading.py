@@ -55,15 +55,17 @@ def load(
     environ: Mapping[str, str],
     machine_name: Callable[[], str] = socket.getfqdn,
     machine_memory: Callable[[], int] = memory_octets,
+    *,
+    octets: bytes | None = None,
 ) -> Settings:
     """Return the settings of the file at `path` with `environ` over them; an empty variable counts as absent.
 
     A section without keys is a section: `database:` alone means a PostgreSQL at its default host. Relative paths are
     seen from the file's directory. `machine_name`, which may wait for DNS, is asked when nothing sets
-    `server.hostname`, `machine_memory` (octets) when `server.memory` is auto. InvalidInput says in one line what is
-    wrong, and on which line of the file or in which variable.
+    `server.hostname`, `machine_memory` (octets) when `server.memory` is auto. `octets` are what the file says if they
+    were read before. InvalidInput says in one line what is wrong, and on which line of the file or in which variable.
     """
-    document = _with_environment(read(path, empty_sections=True), environ)
+    document = _with_environment(read(path, empty_sections=True, octets=octets), environ)
     directory = Path(os.path.abspath(path)).parent
     settings = _resolved(decode(document, Settings), directory)
     if not _written(document, "server", "hostname"):

@@ -26,6 +26,7 @@ from mtad.config.kinds import (
     NameServer,
     Network,
     Octets,
+    Processes,
     RootCertificates,
     Seconds,
     Secret,
@@ -100,6 +101,7 @@ class Server(Section, frozen=True):
     max_connections: Count = 10_000
     max_connections_per_ip: Count = 50
     memory: Memory = Memory(512 * _MB)
+    processes: Processes | None = None
     greet_pause: Seconds = Seconds(0)
     relay_networks: tuple[RelayNetwork, ...] = ()
     proxy_protocol_networks: tuple[Network, ...] = ()
@@ -120,6 +122,8 @@ class Server(Section, frozen=True):
                 raise Wrong(key, f"expected another address than {taken[address]}, got {str(address)!r}")
             if not address.endswith(":0"):
                 taken[address] = key
+            elif self.processes is not None:
+                raise Wrong(key, "expected a port to share beside processes, got one for the system to choose")
 
     @property
     def http_ranges(self) -> tuple[IPNetwork, ...]:

@@ -10,7 +10,7 @@ those that ended.
     backoff      how long a process that ended waits to be started again
     slot         one number and the process that has it: started, started again, replaced, stopped
     running      one process, from the supervisor's side
-    part         the same, from its own side
+    governed     the same, from its own side
     link         the socket between the two: questions, answers and news, framed and bounded
     totals       the counters of all processes, those that ended among them, as one
     readiness    whether all of them together are ready

@@ -95,7 +95,7 @@ def flow_out(
             max_retries=settings.queue.max_retries,
             soft_bounce=settings.queue.soft_bounce,
         ),
-        room=Room(jobs=_bounds(settings), content_octets=settings.server.memory // DELIVERY_SHARE),
+        room=Room(jobs=_bounds(settings), content_octets=memory.budget // DELIVERY_SHARE),
         memory=memory,
     )
     queue = QueueService(

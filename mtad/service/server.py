@@ -27,6 +27,9 @@ from mtad.service.steering import Steering
 from mtad.web.ready import Checks, OwnReadiness
 from mtad.web.site import site
 
+LEAST_MEMORY = 64 * 1024 * 1024
+"""What a process has for mail at least, however many share the machine."""
+
 
 class Server(MultiService):
     """The whole server. `started` and what `stopService` returns fire when it is up and when it is down."""
@@ -41,7 +44,7 @@ class Server(MultiService):
             hostname=settings.server.hostname,
             postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
         )
-        memory = Memory(settings.server.memory)
+        memory = Memory(max(LEAST_MEMORY, part.share(settings.server.memory)))
         self._out = flow_out(
             settings, ports, routing, memory, lambda: self.steering.notes, lambda on: self.steering.drain(on)
         )
@@ -90,6 +93,7 @@ class Server(MultiService):
             is_draining=lambda: self.steering.draining,
             certificates=ports.tls.troubles,
         )
+        self.families = ports.families
         # The pages of a process among others are its supervisor's.
         self._http_listeners = [] if part.supervised else [self._listen_for_http(settings)]
 

@@ -10,7 +10,6 @@ is repeated by who waits for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from mtad.inbound.factory import SmtpFactory
 from mtad.interfaces import IJournal, IListener
@@ -22,14 +21,6 @@ from mtad.outbound.membership import Membership
 from mtad.outbound.worker import Worker
 
 ALONE = "server.processes is not set, so it reads its configuration only at its start"
-
-
-@dataclass(frozen=True, slots=True)
-class Superior:
-    """What a supervisor wants to hear: that a reload is wanted (its token), and whether this process drains."""
-
-    reload: Callable[[str], None]
-    draining: Callable[[bool], None]
 
 
 class Steering:
@@ -52,7 +43,8 @@ class Steering:
         self._entrances = entrances
         self._listeners = listeners
         self._journal = journal
-        self._superior: Superior | None = None
+        self._tell_reload: Callable[[str], None] | None = None
+        self._tell_draining: Callable[[bool], None] = lambda on: None
         self._refuses = not part.supervised
         self._draining = False
         self._notes: dict[str, Fact] = {"process": part.number, "processes": part.count}
@@ -67,9 +59,10 @@ class Steering:
         """What the node's row shows: which process it is, and why its last reload was refused."""
         return self._notes
 
-    def obey(self, superior: Superior) -> None:
-        """Have a supervisor from now on."""
-        self._superior = superior
+    def obey(self, *, reload: Callable[[str], None], draining: Callable[[bool], None]) -> None:
+        """Have a supervisor, which wants to hear of each reload that is wanted (its token) and of draining."""
+        self._tell_reload = reload
+        self._tell_draining = draining
 
     def drain(self, on: bool) -> None:
         """Drain, or work again."""
@@ -78,8 +71,7 @@ class Steering:
         for entrance in self._entrances:
             entrance.drain(on)
         self._mind_listeners()
-        if self._superior is not None:
-            self._superior.draining(on)
+        self._tell_draining(on)
 
     def refuse(self, on: bool) -> None:
         """Say whether connections are to be refused while this process drains, or left to others."""
@@ -96,16 +88,20 @@ class Steering:
         elif said.what == RELOAD and said.name == self._node_name:
             self._reload(said.token)
 
+    def refuse_reload(self) -> None:
+        """Say that there is no supervisor who could reload."""
+        self._journal.record("reload.refused", reason=ALONE)
+
     def refused(self, token: str, reason: str) -> None:
         """Show why a reload was refused."""
         self._notes["refused"] = f"{token} {shown(reason)}"
         self._membership.beat_now()
 
     def _reload(self, token: str) -> None:
-        if self._superior is not None:
-            self._superior.reload(token)
+        if self._tell_reload is not None:
+            self._tell_reload(token)
         elif not str(self._notes.get("refused")).startswith(f"{token} "):
-            self._journal.record("reload.refused", reason=ALONE)
+            self.refuse_reload()
             self.refused(token, ALONE)
 
     def _mind_listeners(self) -> None:

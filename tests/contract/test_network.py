@@ -375,6 +375,15 @@ class NetworkContract:
         near.transport.write(b"goes on")
         self.assertEqual(await far.has(7), b"goes on")
 
+    async def test_a_listener_that_is_stopped_pauses_and_resumes_no_more(self) -> None:
+        port = self.network.listen("127.0.0.1:0", Talkers())
+        address = f"127.0.0.1:{port.getHost().port}"
+        port.pause()
+        await port.stopListening()
+        port.resume()
+        port.pause()
+        await self.assert_fails(self.network.dial(address, Talkers(), 5.0), error.ConnectError)
+
     async def test_a_listener_for_every_address_is_reached(self) -> None:
         factory = Talkers()
         port = self.network.listen(":0", factory)

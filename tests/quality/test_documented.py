@@ -34,6 +34,7 @@ WORDS = {
     config.RootCertificates: "path or `system`",
     config.Octets: "size",
     config.Memory: "size or `auto`",
+    config.Processes: "number or `auto`",
     config.Seconds: "duration",
     config.Secret: "secret",
     config.MasterKeys: "master keys",

@@ -12,7 +12,7 @@ ROOT = Path(mtad.__file__).parent
 LAYERS = {
     "model": 0, "smtp": 1, "message": 1, "verification": 1, "policy": 1, "routing": 1, "scheduling": 1, "interfaces": 2,
     "inbound": 3, "outbound": 3, "domains": 3, "adapters": 3, "testing": 3, "web": 4, "config": 4, "ports": 5,
-    "service": 5, "processes": 5, "tap": 6, "ctl": 6, "": -1, "migrations": 0,
+    "service": 5, "processes": 5, "tap": 6, "ctl": 6, "child": 7, "": -1, "migrations": 0,
 }  # fmt: skip
 HOMES = {
     "txpostgres": "adapters/postgres", "psycopg2": "adapters/postgres", "psycopg": "adapters/postgres",

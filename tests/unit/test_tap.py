@@ -14,7 +14,7 @@ from mtad.adapters.postgres.embedded import EmbeddedStores
 from mtad.adapters.redis import RedisServer
 from mtad.config import Server, Settings, Tls
 from mtad.model.errors import InvalidInput
-from mtad.tap import Options, _assembled, use_monotonic_time
+from mtad.tap import Options, assembled, use_monotonic_time
 
 TOP = Path(mtad.__file__).parent.parent
 TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -60,7 +60,7 @@ class AssembledTest(SynchronousTestCase):
         self.patch(ports, "open_stores", lambda settings, say: stores)
         nothing = Path(self.mktemp())
         settings = Settings(tls=Tls(cert_file=nothing, key_file=nothing), server=Server(state_dir=nothing))
-        self.assertRaises(InvalidInput, _assembled, settings, SelectReactor(), lambda text: None)
+        self.assertRaises(InvalidInput, assembled, settings, SelectReactor(), lambda text: None)
         self.assertRaises(OSError, os.fstat, lock)
 
 
