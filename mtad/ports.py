@@ -136,7 +136,7 @@ def make(
     sealing = _sealing(settings, journal)
     directory = PostgresDirectory(pool, reactor, wakeups, sealing)
     resolver = StubResolver(
-        reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=_servers(settings)
+        reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=name_servers(settings)
     )
     queue = PostgresQueue(writer, pool, spool, keep_content_seconds=settings.queue.keep_content)
     wall = SystemClock()
@@ -212,7 +212,8 @@ def _sealing(settings: Settings, journal: IJournal) -> Sealing:
     return Sealing(settings.dkim.keys)
 
 
-def _servers(settings: Settings) -> Servers:
+def name_servers(settings: Settings) -> Servers:
+    """Return whom the DNS is asked of."""
     places = tuple(server.place for server in settings.dns.servers) or system_servers()
     return Servers(places, settings.dns.timeout, settings.dns.trust_ad)
 

@@ -1,8 +1,8 @@
 """How a command gets to its settings and to PostgreSQL, whether the server runs or not.
 
 Embedded stores are started when nobody uses them and let go at the end (DESIGN D5); the schema is treated as at the
-start of the server. Redis is not needed here. A command runs the reactor once, and only where it has to wait for the
-database.
+start of the server. Redis is not needed here, the name servers only where a command looks at the DNS. A command runs
+the reactor once, and only where it has to wait for somebody.
 """
 
 import os
@@ -75,6 +75,14 @@ class Access:
                 await writer.stop()
 
         return self._do(writing)
+
+    def reach_out(self, work: Callable[[IReactor, Pool], Awaitable[T]]) -> T:
+        """Return what `work` comes to that also asks others than the database."""
+
+        async def reaching(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
+            return await work(reactor, pool)
+
+        return self._do(reaching)
 
     def _do(self, work: Callable[[IReactor, Parameters, Pool], Awaitable[T]]) -> T:
         settings = self.settings()

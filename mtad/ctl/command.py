@@ -17,6 +17,7 @@ from mtad.ctl.access import Access
 from mtad.ctl.apply import apply
 from mtad.ctl.destination import destination
 from mtad.ctl.dkim import dkim
+from mtad.ctl.domain import domain
 from mtad.ctl.queue import queue
 from mtad.ctl.show import json_option, print_json
 from mtad.ctl.trace import trace
@@ -75,6 +76,7 @@ def check(access: Access, as_json: bool) -> None:
 mtactl.add_command(apply)
 mtactl.add_command(destination)
 mtactl.add_command(dkim)
+mtactl.add_command(domain)
 mtactl.add_command(queue)
 mtactl.add_command(trace)
 

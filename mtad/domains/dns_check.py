@@ -6,13 +6,12 @@ and somebody else resolves it. Trouble of the DNS is a verdict of its own, never
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from mtad.model.address import Address
 from mtad.model.answer import Answer, Kind, Question, Status
 from mtad.model.authentication import Result
 from mtad.model.dkim import Key, KeyState, record_name
-from mtad.model.domain_check import Finding, HostedDomain, Subject, Verdict, challenge_name, challenge_text
+from mtad.model.domain_check import Finding, HostedDomain, Seen, Subject, Verdict, challenge_name, challenge_text
 from mtad.model.errors import MtadError
 from mtad.model.text import shown
 from mtad.verification import dmarc as dmarc_algorithm
@@ -41,14 +40,6 @@ class Server:
     sources: tuple[str, ...] = ()
     smarthost: bool = False
     is_ours: Callable[[str], bool] = lambda address: False
-
-
-class Seen(Enum):
-    """Whether the record of a key is there with the right key."""
-
-    YES = "yes"
-    NO = "no"
-    TROUBLE = "trouble"
 
 
 @dataclass(frozen=True, slots=True)

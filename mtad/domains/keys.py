@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from string import ascii_lowercase
 
-from mtad.domains.dns_check import Seen
 from mtad.model.dkim import Key, KeyMove, KeyState, key_type
+from mtad.model.domain_check import Seen
 from mtad.model.errors import InvalidInput
 
 SETTLING_SECONDS = 600.0

@@ -1,14 +1,14 @@
 """One look at a hosted domain: all that is asked of the DNS, and what follows from it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from mtad.domains import dns_check
-from mtad.domains.dns_check import KeysSeen, Server
+from mtad.domains.dns_check import Server
 from mtad.domains.keys import moves
 from mtad.domains.standing import held, is_lapsed, next_look
-from mtad.model.domain_check import Finding, HostedDomain, Noted, Subject, Verdict
+from mtad.model.domain_check import HostedDomain, Look, Noted
 from mtad.verification.facts import Facts
 
 T = TypeVar("T")
@@ -21,30 +21,14 @@ class Lookups(Protocol):
         """Return what the algorithm comes to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a look at a domain found, subject by subject, and the keys' records."""
-
-    domain: HostedDomain
-    findings: tuple[Finding, ...]
-    keys: KeysSeen
-
-    @property
-    def proves(self) -> bool:
-        """Whether it proves the ownership of a domain that was not verified."""
-        return not self.domain.verified and any(
-            finding.subject is Subject.OWNERSHIP and finding.verdict is Verdict.GOOD for finding in self.findings
-        )
-
-
 async def look(domain: HostedDomain, lookups: Lookups, server: Server, now: float) -> Look:
     """Return what the DNS says of a domain at `now` (epoch seconds)."""
     ownership = await lookups.run(lambda facts: dns_check.ownership(facts, domain))
     mx = await lookups.run(lambda facts: dns_check.mx(facts, domain, server))
     spf = await lookups.run(lambda facts: dns_check.spf(facts, domain, server, now))
-    keys = await lookups.run(lambda facts: dns_check.dkim(facts, domain))
+    records = await lookups.run(lambda facts: dns_check.dkim(facts, domain))
     dmarc = await lookups.run(lambda facts: dns_check.dmarc(facts, domain))
-    return Look(domain, (ownership, mx, spf, keys.finding, dmarc), keys)
+    return Look(domain, (ownership, mx, spf, records.finding, dmarc), records.seen)
 
 
 def noted(look: Look, now: float, chance: float, *, asked: bool = False) -> Noted:
@@ -59,7 +43,7 @@ def noted(look: Look, now: float, chance: float, *, asked: bool = False) -> Note
     return Noted(
         domain=domain,
         checks=checks,
-        moves=moves(domain.name, domain.keys, look.keys.seen, now),
+        moves=moves(domain.name, domain.keys, look.seen, now),
         proven=proven,
         due=next_look(known, checks, now, chance),
     )

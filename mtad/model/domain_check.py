@@ -1,5 +1,6 @@
 """What the DNS should say of a hosted domain, what it says, and what is made of that over time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -34,6 +35,14 @@ class Status(Enum):
     GOOD = "good"
     BAD = "bad"
     UNKNOWN = "unknown"
+
+
+class Seen(Enum):
+    """Whether the record of a key is there with the right key."""
+
+    YES = "yes"
+    NO = "no"
+    TROUBLE = "trouble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,22 @@ class HostedDomain:
     def check(self, subject: Subject) -> Check | None:
         """Return what is held of a subject; None before it was looked at."""
         return next((check for check in self.checks if check.subject is subject), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a domain found, subject by subject, and by selector which keys' records are there."""
+
+    domain: HostedDomain
+    findings: tuple[Finding, ...]
+    seen: Mapping[str, Seen]
+
+    @property
+    def proves(self) -> bool:
+        """Whether it proves the ownership of a domain that was not verified."""
+        return not self.domain.verified and any(
+            finding.subject is Subject.OWNERSHIP and finding.verdict is Verdict.GOOD for finding in self.findings
+        )
 
 
 @dataclass(frozen=True, slots=True)

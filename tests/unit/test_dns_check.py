@@ -9,12 +9,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.domains import dns_check
-from mtad.domains.dns_check import Seen, Server
+from mtad.domains.dns_check import Server
 from mtad.domains.records import zone
 from mtad.inbound.lookups import Lookups
 from mtad.model.answer import Kind, Question, Status
 from mtad.model.dkim import Key, KeyState, record_name, record_text
-from mtad.model.domain_check import Finding, HostedDomain, Verdict
+from mtad.model.domain_check import Finding, HostedDomain, Seen, Verdict
 from mtad.testing.resolver import MemoryResolver
 from mtad.verification.facts import Facts
 from mtad.verification.keys import generate, publishes

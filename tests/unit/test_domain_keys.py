@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.domains.dns_check import Seen
 from mtad.domains.keys import SETTLING_SECONDS, activation, awaited, moves, needed_until, next_selector
 from mtad.domains.standing import FAILING_LOOK_SECONDS, USUAL_SECONDS, WAITING_SECONDS, held, is_lapsed, next_look
 from mtad.model.dkim import Key, KeyMove, KeyState
-from mtad.model.domain_check import Check, Finding, HostedDomain, Status, Subject, Verdict
+from mtad.model.domain_check import Check, Finding, HostedDomain, Seen, Status, Subject, Verdict
 from mtad.model.errors import InvalidInput
 
 NOW = 1_795_000_000.0

@@ -70,7 +70,7 @@ from (values (to_timestamp(%s))) as at (now),
      unnest(%s::text[], %s::text[], %s::text[], %s::text[]) as move (domain, selector, before, after)
 join domains d on d.name = move.domain
 where k.domain = d.id and k.selector = move.selector and k.state = move.before
-returning d.name, k.selector, move.before, move.after
+returning d.name, k.selector
 """
 
 
@@ -148,8 +148,8 @@ async def move_keys(cursor: Cursor, moves: Sequence[KeyMove], now: float) -> lis
     if not moves:
         return []
     rows = [(move.domain, move.selector, move.before.value, move.after.value) for move in moves]
-    made = await cursor.query(_MOVE_KEYS, (now, *_columns(rows)))
-    return [KeyMove(domain, selector, KeyState(before), KeyState(after)) for domain, selector, before, after in made]
+    made = set(await cursor.query(_MOVE_KEYS, (now, *_columns(rows))))
+    return [move for move in moves if (move.domain, move.selector) in made]
 
 
 def _key(row: Sequence[Any]) -> Key:
