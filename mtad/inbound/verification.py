@@ -120,7 +120,8 @@ class VerificationService(Service):
         at = self._wall.now()
         signatures = await lookups.run(lambda facts: dkim.verify(facts, planned, digests, at=at))
         await self._turn(block)
-        sealed = await lookups.run(lambda facts: arc.validate(facts, chain, digests, at=at, dmarc_passed=dmarc_passed))
+        passed = partial(dmarc_passed, authors=authors)
+        sealed = await lookups.run(lambda facts: arc.validate(facts, chain, digests, at=at, dmarc_passed=passed))
         await self._turn(block)
         return await self._concluded(lookups, authors, Authentication(found, signatures, sealed, iprev=peer), wants)
 

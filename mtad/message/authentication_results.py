@@ -6,12 +6,12 @@
     method          = Keyword [ [CFWS] "/" [CFWS] method-version ]
 
 Whoever wrote the field may have written anything: whose id it claims is told whatever follows it, and of the results
-those are told that can be read. All scans are linear, over a field of bounded length. Properties and reasons are passed
-over, and nothing is believed here. What claims to be ours and came from elsewhere is taken out (§5).
+those are told that can be read. All scans are linear, over a field of bounded length. Reasons are passed over, and all
+properties but one, and nothing is believed here. What claims to be ours and came from elsewhere is taken out (§5).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -30,9 +30,12 @@ MAX_ID_OCTETS = 512
 
 _SHOWN_CHARACTERS = 255
 
-_WHITE = b" \t\r\n"
+# Other control characters are no white space, but taken for some by those who read the field after us.
+_WHITE = bytes((*range(33), 127))
 _QUOTED = rb'"(?:[^"\\]|\\.)*+"?'
-_TOKEN = re.compile(rb"[ \t\r\n]++|" + _QUOTED + rb'|[^ \t\r\n"();=/]++|.', re.DOTALL)
+_TOKEN = re.compile(rb"[\x00- \x7f]++|" + _QUOTED + rb'|[^\x00- \x7f"();=/]++|.', re.DOTALL)
+# What no name of a host begins or ends with; whoever looks for one may pass over it.
+_NO_HOST = bytes(octet for octet in range(256) if not (octet < 128 and (chr(octet).isalnum() or octet in b"-_")))
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.|.", re.DOTALL)
 
 
@@ -40,11 +43,13 @@ _IN_COMMENT = re.compile(rb"[^()\\]++|\\.|.", re.DOTALL)
 class AuthenticationResults:
     """The authserv-id in lower case, empty when there is none, and pairs of method and result, in lower case.
 
+    `authors` are the domains that results of DMARC are said to be for (header.from, RFC 8601 §2.7 and RFC 7489 §11.1).
     All of it is fit to be shown.
     """
 
     authserv_id: str
     results: tuple[tuple[str, str], ...] = ()
+    authors: tuple[str, ...] = ()
 
 
 def parse(value: bytes) -> AuthenticationResults:
@@ -52,17 +57,24 @@ def parse(value: bytes) -> AuthenticationResults:
     infos = _infos(value[:MAX_OCTETS])
     named = next(infos)
     results: list[tuple[str, str]] = []
+    authors: list[str] = []
     for words in infos:
         match words:
             # A method may have a version: dkim/1=pass
-            case [method, b"=", result, *_] | [method, b"/", _, b"=", result, *_] if len(results) < MAX_RESULTS:
+            case [method, b"=", result, *rest] | [method, b"/", _, b"=", result, *rest] if len(results) < MAX_RESULTS:
                 results.append((_text(method), _text(result)))
-    return AuthenticationResults(_text(named[0]) if named else "", tuple(results))
+                authors += _authors(rest) if results[-1][0] == "dmarc" else ()
+    return AuthenticationResults(_text(named[0]) if named else "", tuple(results), tuple(authors))
 
 
-def dmarc_passed(value: bytes) -> bool:
-    """Return whether it says that DMARC passed, and nothing else of DMARC."""
-    return {result for method, result in parse(value).results if method == "dmarc"} == {"pass"}
+def dmarc_passed(value: bytes, authors: Sequence[str]) -> bool:
+    """Return whether it says that DMARC passed, and nothing else of DMARC, for the author's domain.
+
+    `authors` are the domains in the From field, A-labels; of several nobody says so. Whose domain it was may go unsaid.
+    """
+    found = parse(value)
+    results = {result for method, result in found.results if method == "dmarc"}
+    return results == {"pass"} and len(authors) == 1 and set(found.authors) <= set(authors)
 
 
 def without_claims(content: Content, header_block: bytes, authserv_id: str) -> Content:
@@ -80,7 +92,14 @@ def _claims(value: bytes, authserv_id: str) -> bool:
     words = next(_infos(value[:MAX_ID_OCTETS]))
     if not words:
         return len(value) > MAX_ID_OCTETS
-    return _text(words[0]).removesuffix(".") == authserv_id.lower()
+    return _unquoted(words[0]).strip(_NO_HOST).lower() == authserv_id.lower().encode("ascii")
+
+
+def _authors(words: Sequence[bytes]) -> Iterator[str]:
+    """Yield what header.from is said to be; it may be a whole address, whose domain counts."""
+    for name, equals, value in zip(words, words[1:], words[2:], strict=False):
+        if name.lower() == b"header.from" and equals == b"=":
+            yield _text(value).rpartition("@")[2].removesuffix(".")
 
 
 def _infos(text: bytes) -> Iterator[list[bytes]]:
@@ -109,6 +128,10 @@ def _tokens(text: bytes) -> Iterator[bytes]:
 
 
 def _text(word: bytes) -> str:
-    if word.startswith(b'"'):
-        word = re.sub(rb"\\(.)", rb"\1", word[1:].removesuffix(b'"'), flags=re.DOTALL)
-    return shown(word, _SHOWN_CHARACTERS).lower()
+    return shown(_unquoted(word), _SHOWN_CHARACTERS).lower()
+
+
+def _unquoted(word: bytes) -> bytes:
+    if not word.startswith(b'"'):
+        return word
+    return re.sub(rb"\\(.)", rb"\1", word[1:].removesuffix(b'"'), flags=re.DOTALL)

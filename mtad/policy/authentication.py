@@ -28,7 +28,8 @@ def judge(found: Authentication, checks: Checks, trusted_sealers: Collection[str
     """Return what a domain with these checks makes of a message; where nothing is enforced, that is to take it.
 
     What is temporary comes first: it never counts as a pass (RFC 7372 §3). An ARC chain that passes and has a sealer
-    among `trusted_sealers`, which saw DMARC pass, stands for DMARC's pass where that would have the message refused.
+    among `trusted_sealers`, which saw DMARC pass, stands for DMARC's pass where that would have the message refused;
+    while the DNS leaves open whether such a chain passes, so is the answer.
     """
     considered = (
         _dmarc(found, trusted_sealers) if checks.dmarc is Strictness.ENFORCE else None,
@@ -56,11 +57,22 @@ def settled(judgements: Sequence[Judgement]) -> Settled:
 
 
 def trusted_sealer(found: Authentication, trusted: Collection[str]) -> str | None:
-    """Return the sealer that vouches for a message, None when nobody who is trusted does (RFC 8617 §7.2.1)."""
+    """Return the last sealer that vouches for a message, None when nobody who is trusted does (RFC 8617 §7.2.1).
+
+    A seal is over the chain, not over the message: who came later may have put another message under it. So of those
+    either all are trusted, or the message is still as the sealer had it.
+    """
     if found.arc.result is not Result.PASS:
         return None
-    vouching = zip(found.arc.sealers, found.arc.dmarc_passed, strict=True)
-    return next((sealer for sealer, passed in vouching if passed and sealer in trusted), None)
+    unchanged_since = max(1, found.arc.oldest_pass)
+    handlers = list(zip(found.arc.sealers, found.arc.dmarc_passed, strict=True))
+    for instance, (sealer, passed) in reversed(list(enumerate(handlers, 1))):
+        if sealer in trusted:
+            if passed:
+                return sealer
+        elif instance <= unchanged_since:
+            return None
+    return None
 
 
 def _dmarc(found: Authentication, trusted_sealers: Collection[str]) -> Refuse | Quarantine | None:
@@ -71,6 +83,8 @@ def _dmarc(found: Authentication, trusted_sealers: Collection[str]) -> Refuse | 
         return _refuse(replies.NO_AUTHOR, "no-author")
     if dmarc.result is not Result.FAIL or dmarc.policy is DmarcPolicy.NONE or trusted_sealer(found, trusted_sealers):
         return None
+    if found.arc.temporary and not set(trusted_sealers).isdisjoint(found.arc.sealers):
+        return _refuse(replies.IDENTITY_TROUBLE, "identity-trouble")
     if dmarc.policy is DmarcPolicy.REJECT:
         return _refuse(replies.dmarc_refused(dmarc.domain), "dmarc-fail")
     return Quarantine("dmarc-fail", f"DMARC fails, and {dmarc.record_domain} asks for such mail to be quarantined")

@@ -2,7 +2,7 @@
 
     chain = arc.plan(header)                     once a message: no DNS, no body, no clock
     chain.forms, chain.questions                 what to hash of the body, and what to ask
-    result = arc.validate(facts, chain, digests, at=now, dmarc_passed=authentication_results.dmarc_passed)
+    result = arc.validate(facts, chain, digests, at=now, dmarc_passed=reads_results)
 
 A chain passes when the newest message signature and every seal hold. That says who sealed, not that they are to be
 believed: which sealers are is `mtad.policy.authentication`'s to say. Nothing is sealed here.
@@ -27,7 +27,8 @@ def plan(header: Header) -> Chain:
 def validate(facts: Facts, chain: Chain, digests: Digests, *, at: float, dmarc_passed: Callable[[bytes], bool]) -> Arc:
     """Return the chain's result at `at` (epoch seconds); NotYetKnown until all keys were asked for.
 
-    `digests` are those of the chain's `forms`; `dmarc_passed` reads a handler's own authentication results.
+    `digests` are those of the chain's `forms`; `dmarc_passed` reads a handler's own authentication results, and says
+    whether DMARC passed there for the author the message has now.
     """
     if chain.problem:
         return Arc(Result.FAIL, chain.problem)

@@ -18,6 +18,8 @@ from mtad.verification.signed_header import Header
 from mtad.verification.tags import Tags
 
 MAX_SETS = 50
+MAX_RESULTS_OCTETS = 32 * 1024
+"""What all handlers of a message say of it in their results; honest ones need a tenth."""
 
 _RESULTS = b"arc-authentication-results"
 _MESSAGE = b"arc-message-signature"
@@ -87,6 +89,8 @@ def _sets(header: Header) -> tuple[ArcSet, ...]:
     results, messages, seals = (_by_instance(header, name) for name in names)
     if not results.keys() == messages.keys() == seals.keys() == set(range(1, len(seals) + 1)):
         raise ValueError("not one field of each kind for each instance")
+    if sum(len(found.rest) for found in results.values()) > MAX_RESULTS_OCTETS:
+        raise ValueError("the sets have more results than are looked at")
     in_order = [(results[instance], messages[instance], seals[instance]) for instance in sorted(seals)]
     digests = _seal_digests(header, in_order)
     # The newest first: it matters most, should there be more to hash than is allowed.

@@ -278,6 +278,17 @@ class ArcTest(VerificationCase):
         self.zone["s._domainkey.hop1.example"] = [f"TXT {test_arc.RECORD.decode()}"]
         self.send(test_arc.sealed(LETTER), code="550 5.7.1")
 
+    def test_whoever_handles_it_behind_a_trusted_sealer_may_have_put_in_anything(self) -> None:
+        self.send(test_arc.sealed(test_arc.sealed(LETTER), b"dmarc=fail"))
+        changed = test_arc.sealed(LETTER).replace(BODY, b"pay here\r\n")
+        self.send(test_arc.sealed(changed, b"dmarc=pass"), code="550 5.7.1")
+        self.zone["_dmarc.bank.example"] = ["TXT v=DMARC1; p=reject"]
+        self.send(b"From: boss@bank.example\r\n" + test_arc.sealed(LETTER, b"dmarc=pass"), code="550 5.7.1")
+
+    def test_a_key_of_a_trusted_sealer_that_cannot_be_asked_for_is_to_be_asked_for_again(self) -> None:
+        self.world.resolver.trouble["s._domainkey.hop1.example"] = Status.SERVFAIL
+        self.send(test_arc.sealed(LETTER), code="451 4.7.0")
+
 
 class SeveralDomainsTest(VerificationCase):
     BOTH = ("alice@acme.example", "eve@other.example")

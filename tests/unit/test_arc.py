@@ -133,6 +133,18 @@ class ValidateTest(SynchronousTestCase):
                 pass
             self.assertEqual(tuple(facts.missing), chain.questions)
 
+    def test_results_for_another_author_are_none(self) -> None:
+        for said, passed in ((b"header.from=acme.example", True), (b"header.from=evil.example", False)):
+            message = sealed(HEAD + b"\r\n" + BODY, b"dmarc=pass " + said)
+            self.assertEqual(arc_result(message, resolve).dmarc_passed, (passed,))
+        # A signature over one From field holds with another one on top.
+        found = arc_result(b"From: boss@bank.example\r\n" + self.one, resolve)
+        self.assertEqual((found.result, found.dmarc_passed), (Result.PASS, (False,)))
+
+    def test_what_the_sets_say_is_bounded(self) -> None:
+        message = sealed(HEAD + b"\r\n" + BODY, b"x" * arc_sets.MAX_RESULTS_OCTETS)
+        self.fails(message, "more results")
+
     def test_a_header_that_is_not_seen_whole(self) -> None:
         self.fails(self.one.replace(b"Subject", b"X: y\r\n" * headers.MAX_FIELDS + b"Subject"), "more fields")
 

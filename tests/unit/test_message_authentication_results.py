@@ -17,6 +17,8 @@ from mtad.message.authentication_results import (
 )
 from mtad.testing.spool import MemorySpool
 
+A = "a.example"
+
 
 class ParseTest(SynchronousTestCase):
     def check(self, value: bytes, authserv_id: str, *results: tuple[str, str]) -> None:
@@ -60,9 +62,26 @@ class ParseTest(SynchronousTestCase):
             self.check(value, "")
 
     def test_dmarc(self) -> None:
-        self.assertTrue(dmarc_passed(b"mx.example; spf=fail; dmarc=pass (p=reject) header.from=a.example"))
+        self.assertTrue(dmarc_passed(b"mx.example; spf=fail; dmarc=pass (p=reject) header.from=a.example", [A]))
         for value in (b"mx.example", b"x; dmarc=fail", b"x; dmarc=pass; dmarc=fail", b"x; spf=pass (dmarc=pass)"):
-            self.assertFalse(dmarc_passed(value), value)
+            self.assertFalse(dmarc_passed(value, [A]), value)
+
+    def test_whom_dmarc_passed_for(self) -> None:
+        for value in (
+            b"x; dmarc=pass",
+            b'x; dmarc=pass header.from="A.example"',
+            b"x; dmarc=pass (p=none) Header.From (c) = ann@a.example. policy.dmarc=none",
+            b"x; dkim=pass header.from=b.example; dmarc=pass header.from=a.example",
+        ):
+            self.assertTrue(dmarc_passed(value, [A]), value)
+            self.assertFalse(dmarc_passed(value, [A, "b.example"]), value)
+            self.assertFalse(dmarc_passed(value, []), value)
+        for value in (
+            b"x; dmarc=pass header.from=b.example",
+            b"x; dmarc=pass header.from=a.example header.from=b.example",
+            b"x; dmarc=pass header.from=a.example; dmarc=pass header.from=b.example",
+        ):
+            self.assertFalse(dmarc_passed(value, [A]), value)
 
     def test_it_is_bounded(self) -> None:
         self.assertEqual(len(parse(b"x" + b"; a=b" * 5000).results), MAX_RESULTS)
@@ -98,6 +117,8 @@ class WithoutClaimsTest(SynchronousTestCase):
             b'Authentication-Results: "m\\x.test"; none\r\n',
             b"Authentication-Results: mx.test.; none\r\n",
             b"Authentication-Results:mx.test\r\n",
+            b"Authentication-Results: \x0c\x0bmx.test\x00; none\r\n",
+            b"Authentication-Results: \xc2\xa0mx.test,; none\r\n",
             b"Authentication-Results: " + b"(never ends " * MAX_ID_OCTETS + b"mx.test; none\r\n",
         ):
             self.assertEqual(self.left(field), b"", field)

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.model import replies
 from mtad.model.authentication import Arc, Authentication, Checks, Dkim, Dmarc, DmarcPolicy, Result, Spf, Strictness
 from mtad.model.verdict import Accept, Quarantine, Refuse
-from mtad.policy.authentication import judge, settled
+from mtad.policy.authentication import judge, settled, trusted_sealer
 
 OFF, MONITOR, ENFORCE = Strictness
 ALL = Checks(ENFORCE, ENFORCE, ENFORCE)
@@ -89,6 +89,38 @@ class JudgeTest(SynchronousTestCase):
         self.assertIsInstance(judge(unseen, ALL, frozenset({"list.example"})), Refuse)
         broken = Authentication(dmarc=dmarc(Result.FAIL), arc=Arc(Result.FAIL, "", ("list.example",), (True,)))
         self.assertIsInstance(judge(broken, ALL, frozenset({"list.example"})), Refuse)
+
+    def sealer(self, sealers: str, passed: str, oldest_pass: int, trusted: str) -> str | None:
+        chain = Arc(Result.PASS, "", tuple(sealers), tuple(each == "y" for each in passed), oldest_pass)
+        return trusted_sealer(Authentication(arc=chain), frozenset(trusted))
+
+    def test_who_may_have_changed_the_message_behind_a_trusted_sealer(self) -> None:
+        for sealers, passed, oldest_pass, trusted, expected in (
+            # Nobody changed it: it is as the first had it.
+            ("ab", "yn", 0, "a", "a"),
+            ("abc", "ynn", 1, "a", "a"),
+            # The second did, and may be anybody.
+            ("ab", "yn", 2, "a", None),
+            ("abc", "ynn", 2, "a", None),
+            ("abc", "ynn", 3, "ac", None),
+            # Whoever did is trusted.
+            ("ab", "yn", 2, "ab", "a"),
+            ("abc", "ynn", 2, "ab", "a"),
+            ("abc", "ynn", 3, "abc", "a"),
+            # What came before does not matter.
+            ("ab", "yy", 2, "b", "b"),
+            ("abc", "nyn", 2, "b", "b"),
+        ):
+            found = self.sealer(sealers, passed, oldest_pass, trusted)
+            self.assertEqual(found, expected, (sealers, passed, oldest_pass, trusted))
+
+    def test_a_sealers_key_that_cannot_be_asked_for_is_to_be_asked_for_again(self) -> None:
+        trouble = Arc(Result.FAIL, "", ("list.example",), temporary=True)
+        found = Authentication(dmarc=dmarc(Result.FAIL), arc=trouble)
+        refused = judge(found, ALL, frozenset({"list.example"}))
+        assert isinstance(refused, Refuse)
+        self.assertEqual(refused.reply.text[:10], "451 4.7.0 ")
+        self.assertEqual(self.refusal(found, ALL), "550 5.7.1")
 
     def test_what_is_watched_is_told_and_what_is_off_is_not(self) -> None:
         found = Authentication(spf=(spf(Result.FAIL),), dkim=(dkim(Result.FAIL),), dmarc=dmarc(Result.FAIL))

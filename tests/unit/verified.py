@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from mtad.message import headers
 from mtad.message.authentication_results import dmarc_passed
+from mtad.message.author import author_domains
 from mtad.model.answer import Answer, Question, Status
 from mtad.model.authentication import Arc, Dkim
 from mtad.verification import arc, dkim
@@ -57,7 +59,8 @@ def arc_result(message: bytes, resolve: Resolve, *, at: float = NOW) -> Arc:
     header, body = read(message)
     chain = arc.plan(header)
     digests = hashed(chain.forms, body)
-    result = settled(lambda facts: arc.validate(facts, chain, digests, at=at, dmarc_passed=dmarc_passed), resolve)
+    passed = partial(dmarc_passed, authors=author_domains(headers.split(message)[0]))
+    result = settled(lambda facts: arc.validate(facts, chain, digests, at=at, dmarc_passed=passed), resolve)
     assert isinstance(result, Arc)
     return result
 
