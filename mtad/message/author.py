@@ -35,10 +35,8 @@ _MAILBOX = re.compile(
 # Behind a mailbox of a list (RFC 5322 §4.4 lets there be none before)
 _END = re.compile(rb"[ \t]*+(?:,|\Z)")
 
-# What may be a local part, with the domain behind it; anything else is passed over: no octet is looked at twice.
-_PIECES = re.compile(
-    rb'(?:[^\s"()<>\[\],:;@\\]++|' + _QUOTED + rb')(?:@([^\s"()<>\[\],:;@\\]++|\[[^\s\[\]\\]*+\]))?|.', re.DOTALL
-)
+# Every at sign that is not quoted has a domain behind it; anything else is passed over, no octet is looked at twice.
+_PIECES = re.compile(rb'@(?P<domain>[^\s"()<>\[\],:;@\\]++|\[[^\s\[\]\\]*+\])?|' + _QUOTED + rb'|[^"@]++', re.DOTALL)
 
 
 def author(header_block: bytes) -> str | None:
@@ -118,10 +116,23 @@ def author_domains(header_block: bytes) -> tuple[str, ...]:
         text = _without_comments(_FOLDING.sub(b"", value))
         if text is None:
             return ()
-        for piece in _PIECES.finditer(text):
-            if piece[1] is not None:
-                found[piece[1].decode("utf-8", "replace")] = None
+        for piece in _PIECES.finditer(_closed_up(text)):
+            if piece["domain"] is not None:
+                found[piece["domain"].decode("utf-8", "replace")] = None
+            elif piece[0] == b"@":
+                return ()
     return tuple(found)
+
+
+def _closed_up(text: bytes) -> bytes:
+    """Return text without white space around dots and at signs, where an address may have it (RFC 5322 §3.4.1, §4.4).
+
+    What is quoted loses it as well, so it is good for domains only.
+    """
+    text = b" ".join(text.split())
+    for sign in (b".", b"@"):
+        text = text.replace(b" " + sign, sign).replace(sign + b" ", sign)
+    return text
 
 
 def _without_comments(text: bytes) -> bytes | None:

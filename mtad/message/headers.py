@@ -86,15 +86,16 @@ def without(header_block: bytes, name: bytes, unwanted: Callable[[bytes], bool])
 
     All fields are looked at, however many there are.
     """
-    if first(header_block, name) is None:
-        return header_block
-    named = re.compile(re.escape(name) + rb"[ \t]*+:", re.IGNORECASE)
     kept = []
-    for line in _FIELD_END.split(header_block):
-        match = named.match(line)
-        if match is None or not unwanted(line[match.end() :]):
-            kept.append(line)
-    return b"\r\n".join(kept)
+    kept_from = 0
+    for match in _beginning(name.lower()).finditer(_searchable(header_block)):
+        # The searched octets have a line's end in front that the block has not.
+        start, value_start = match.start(), match.end() - 2
+        end = _FIELD_END.search(header_block, value_start)
+        if unwanted(header_block[value_start : end.start() if end else None]):
+            kept.append(header_block[kept_from:start])
+            kept_from = end.end() if end else len(header_block)
+    return b"".join((*kept, header_block[kept_from:]))
 
 
 def _found(pattern: re.Pattern[bytes], header_block: bytes) -> list[tuple[bytes, bytes]]:

@@ -91,9 +91,23 @@ class AuthorTest(SynchronousTestCase):
         self.assertEqual(domains("ü@bücher.example".encode()), ("bücher.example",))
         for value in (b"", b"nobody", b"a@", b"undisclosed:;", b"a@one.example (never ends", b"x" * (MAX_OCTETS + 1)):
             self.assertEqual(domains(value), (), value)
+        self.assertEqual(domains(b"a@one.example, b@, c@two.example"), ())
         self.assertEqual(author_domains(b"Subject: x\r\n"), ())
         self.assertEqual(domains(*[b"a@one.example"] * (MAX_FIELDS + 1)), ())
         self.assertEqual(domains(*[b"a@one.example (%s)" % (b"x" * (MAX_OCTETS // 2))] * 2), ())
+
+    def test_no_address_hides_beside_another(self) -> None:
+        for value in (
+            b"boss @ bank.example, eve@evil.example",
+            b"boss@(a) bank . (b) example, eve@evil.example",
+            b"boss@bank\r\n .\r\n\texample <eve@evil.example>",
+            b"Board: boss @bank.example;, eve@evil.example",
+            b'"boss" @ bank.example, eve@evil.example',
+            b"<@bank.example:eve@evil.example>",
+            b"eve@bank.example@evil.example",
+        ):
+            domains = author_domains(b"From: " + value + b"\r\n")
+            self.assertEqual(domains, ("bank.example", "evil.example"), value)
 
     def test_an_author_that_is_out_of_sight_makes_all_unclear(self) -> None:
         first, second = b"From: a@one.example\r\n", b"From: b@two.example\r\n"
