@@ -1,7 +1,8 @@
 """SPF of one identity, by pyspf over what is known of the DNS (RFC 7208, DESIGN D10).
 
-pyspf evaluates records and counts what they cost; here it is given the answers, the time, and bounds on what it has to
-read. It never waits: an answer that is not known ends the run (`mtad.verification.facts`).
+pyspf evaluates records and counts the lookups; here it is given the answers, the time, and bounds on what it has to
+read and compare: a peer chooses its records, and one evaluation is one turn. It never waits: an answer that is not
+known ends the run (`mtad.verification.facts`).
 """
 
 from typing import Any
@@ -17,6 +18,16 @@ from mtad.verification.facts import Facts, NotYetKnown
 MAX_RECORD_OCTETS = 10_000
 """A longer record is taken for a mistake: RFC 7208 §3.4 wants them to fit into 450 octets."""
 
+MAX_RECORDS_OCTETS = 12 * 1024
+"""So much of records is read in one evaluation: as many as may be included, and some longer than they should be."""
+
+MAX_ADDRESSES = 1500
+"""So often the peer's address is compared with another one in one evaluation."""
+
+MAX_MACRO_STRING_OCTETS = 500
+"""A longer one is none that leads to the name of a domain, or to an explanation fit to be read."""
+
+_NAME_OCTETS = 253
 _NAMES_LOOKED_UP = 10
 _EXPLANATION_CHARACTERS = 500
 
@@ -65,7 +76,13 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
 
     def __init__(self, facts: Facts, *, ip: str, helo: str, sender: Address | None, hostname: str, at: float) -> None:
         super().__init__(i=ip, s="" if sender is None else sender.plain, h=helo, receiver=hostname, strict=True)
+        if sender is not None:
+            # A local part may have at signs; pyspf divides at the first one.
+            self.l, self.o = sender.local_part or "postmaster", sender.domain
+            self.d = self.o
         self._facts = facts
+        self._octets_read = 0
+        self._compared_count = 0
         self.t = str(int(at))
         # What the owner does not explain is explained nowhere.
         self.set_default_explanation("")
@@ -84,11 +101,32 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
         return found
 
     def dns_spf(self, domain: str) -> str | None:
-        """Return the one SPF record of a domain, None without any; an overlong one is an error."""
+        """Return the one SPF record of a domain, None without any; an overlong one is an error, and so are too many."""
         record: str | None = super().dns_spf(domain)
-        if record is not None and len(record) > MAX_RECORD_OCTETS:
+        if record is None:
+            return None
+        if len(record) > MAX_RECORD_OCTETS:
             raise spf.PermError(f"the record has more than {MAX_RECORD_OCTETS} octets")
-        return record
+        self._octets_read += len(record)
+        if self._octets_read > MAX_RECORDS_OCTETS:
+            raise spf.PermError(f"the records have more than {MAX_RECORDS_OCTETS} octets together")
+        return _with_plain_modifiers(record)
+
+    def expand(self, s: str, stripdot: bool = True) -> str:
+        """Return a macro-string expanded; a name that is too long loses labels on the left (RFC 7208 §7.3)."""
+        if len(s) > MAX_MACRO_STRING_OCTETS:
+            raise spf.PermError(f"a macro-string has more than {MAX_MACRO_STRING_OCTETS} octets")
+        expanded: str = super().expand(s, stripdot)
+        while stripdot and len(expanded) > _NAME_OCTETS and "." in expanded:
+            expanded = expanded.partition(".")[2]
+        return expanded
+
+    def cidrmatch(self, ipaddrs: list[str], n: int) -> bool:
+        """Return whether the peer's address is in a network with one of these; too many in all are an error."""
+        self._compared_count += len(ipaddrs)
+        if self._compared_count > MAX_ADDRESSES:
+            raise spf.PermError(f"more than {MAX_ADDRESSES} addresses to compare with")
+        return bool(super().cidrmatch(ipaddrs, n))
 
     def dns_mx(self, domainname: str) -> list[str]:
         """Return the addresses of a domain's mail exchangers, all of them asked for at once."""
@@ -115,6 +153,26 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf has no types
 
     def _want_addresses(self, hosts: list[str]) -> None:
         self._facts.want(Question(host.removesuffix(".").lower(), Kind(self.A)) for host in hosts[:_NAMES_LOOKED_UP])
+
+
+def _with_plain_modifiers(record: str) -> str:
+    """Return a record with the names of its modifiers in lower case, and none that is unknown there twice.
+
+    pyspf would take a `Redirect=` for unknown, and an unknown one that is repeated for an error (RFC 7208 §6).
+    """
+    terms: list[str] = []
+    names: set[str] = set()
+    for term in record.split(" "):
+        match = spf.RE_MODIFIER.match(term)
+        if match is None:
+            terms.append(term)
+            continue
+        name = match[1].lower()
+        if name in names and name not in ("redirect", "exp"):
+            name = f"{name}.{len(terms)}"
+        names.add(name)
+        terms.append(f"{name}={term[match.end() :]}")
+    return " ".join(terms)
 
 
 def _records(answer: Answer) -> list[Any]:
