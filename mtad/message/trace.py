@@ -21,12 +21,13 @@ def received(
     """Return the Received field of a message taken from `peer` at `now` (epoch seconds).
 
     `for_` is the forward-path of a message with a single recipient, else None: recipients are not told of each other
-    (RFC 5321 §7.2). `international` tells that MAIL said SMTPUTF8.
+    (RFC 5321 §7.2). One beyond ASCII is not named either: the message would need SMTPUTF8 for it, wherever an alias
+    leads. `international` tells that MAIL said SMTPUTF8.
     """
     literal = _literal(peer.host)
     name = _safe(peer.helo) if peer.helo else literal
     secured = f" ({_safe(peer.tls)})" if peer.tls else ""
-    recipient = f"\r\n\tfor {path(for_)}" if for_ else ""
+    recipient = f"\r\n\tfor {path(for_)}" if for_ and str(for_).isascii() else ""
     field = (
         f"Received: from {name} ({literal})\r\n"
         f"\tby {hostname} with {_protocol(peer, international)}{secured} id {printed_id}{recipient};\r\n"

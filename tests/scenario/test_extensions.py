@@ -7,7 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.model.address import Address
 from mtad.model.envelope import Parameters
 from mtad.model.identity import parse_id
+from mtad.model.tenant import LmtpDelivery
 from mtad.testing.network import Line
+from mtad.testing.scripted import ScriptedServer
 from mtad.testing.world import World
 
 ALICE = "alice@acme.example"
@@ -117,6 +119,15 @@ class InternationalTest(ExtensionsCase):
         (mail,) = self.world.mail("j%C3%BCrgen@xn--bcher-kva.example")
         self.assertIn("Return-Path: <øre@outside.example>".encode(), mail)
         self.assertEqual(self.codes(line, b"MAIL FROM:<ann@outside.example>\r\n" + rcpt), [250, 553])
+
+    def test_an_alias_beyond_ascii_of_a_mailbox_whose_store_is_of_old(self) -> None:
+        store = ScriptedServer(b"220 hi\r\n", {b"LHLO": b"250-hi\r\n250 8BITMIME\r\n"})
+        self.world.network.serve("127.0.0.1:24", store)
+        self.world.host("ann@store.example", delivery=LmtpDelivery("127.0.0.1:24"))
+        self.world.alias("änn@store.example", "ann@store.example")
+        octets = b"MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<\xc3\xa4nn@store.example>\r\nDATA\r\n" + HEAD + b"x\r\n.\r\n"
+        self.assertEqual(self.codes(self.greeted(), octets), [250, 250, 354, 250])
+        self.assertEqual(len(store.messages), 1)
 
 
 class WishesTest(ExtensionsCase):

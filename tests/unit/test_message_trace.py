@@ -69,8 +69,9 @@ class ReceivedTest(SynchronousTestCase):
     def test_a_peer_without_a_name_goes_by_its_address(self) -> None:
         self.assertIn(b"from [192.0.2.1] ([192.0.2.1])\r\n", stamp(Peer("192.0.2.1", 1)))
 
-    def test_several_recipients_are_not_named(self) -> None:
-        self.assertNotIn(b"for ", stamp(Peer("192.0.2.1", 1, "c"), for_=None))
+    def test_several_recipients_are_not_named_nor_one_beyond_ascii(self) -> None:
+        for for_ in (None, Address("jürgen", "c.example")):
+            self.assertNotIn(b"for ", stamp(Peer("192.0.2.1", 1, "c"), for_=for_, international=True))
 
     def test_the_date_is_read_back(self) -> None:
         text = message_from_bytes(stamp(Peer("192.0.2.1", 1, "c")))["Received"].rpartition(";")[2]
