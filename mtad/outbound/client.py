@@ -34,6 +34,7 @@ CONNECT_SECONDS = 30.0
 CLEAR_SECONDS = 3600.0
 UNREACHABLE_SECONDS = 60.0
 PATIENCE_SECONDS = 600.0
+_LATE = Deferred("the server took too long over other recipients", Scope.HOST, "4.4.5")
 
 
 class MailClient:
@@ -68,9 +69,10 @@ class MailClient:
     ) -> list[Outcome]:
         """Send a message to the server that `hop` names; one outcome a recipient, in order.
 
-        It waits `patience_seconds` at most for others to be done with their connections to that server. After the
-        server's own trouble (Scope.HOST) it is not asked for more: that outcome is the remaining recipients' too. What
-        the server cannot take Failed with that scope, and nothing of it was sent.
+        It waits `patience_seconds` at most for others to be done with their connections to that server, and begins no
+        further transaction after them. After the server's own trouble (Scope.HOST) it is not asked for more: that
+        outcome is the remaining recipients' too. What the server cannot take Failed with that scope, and nothing of it
+        was sent.
         """
         try:
             survey = await surveyed(mail.content, self._clock)
@@ -84,6 +86,8 @@ class MailClient:
                 errand.end(stopped())
             else:
                 await self._go_on(errand, hop, ends_at)
+                if self._clock.seconds() >= ends_at:
+                    errand.end(_LATE)
         return errand.outcomes
 
     def is_unreachable(self, address: str) -> bool:

@@ -97,6 +97,22 @@ class LimitsTest(MailClientCase):
         self.deliver(*to(BOB, Address("eve", "other.example"), CID))
         self.assertEqual(self.transactions(server), [2, 1])
 
+    def test_a_server_that_takes_few_and_its_time_is_not_waited_for_all_day(self) -> None:
+        server = self.offer("LIMITS RCPTMAX=1", script={b"MAIL": SILENCE})
+        delivery = Pending.fromCoroutine(self.client.deliver(SMTP, MAIL, to(*[BOB] * 1000), patience_seconds=600))
+        self.turn()
+        (session,) = server.sessions
+        assert session.transport is not None
+        for _ in range(3):
+            self.assertNoResult(delivery)
+            self.turn(250)
+            session.transport.write(b"250 ok\r\n")
+            self.turn()
+        outcomes = self.successResultOf(delivery)
+        self.assertEqual([type(outcome) for outcome in outcomes], [Delivered] * 3 + [Deferred] * 997)
+        self.assertEqual({outcome.scope for outcome in outcomes if isinstance(outcome, Deferred)}, {Scope.HOST})
+        self.assertEqual(len(session.messages), 3)
+
 
 class UnfitTest(MailClientCase):
     """What a server cannot take is not sent to it."""
