@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from mtad.adapters.postgres.place import control_directory, read_connection
@@ -133,15 +133,19 @@ class Mtad(Server):
     """An mtad as it comes: embedded stores, one process, the log in a file.
 
     Its mailboxes are Maildirs, unless `delivery` says otherwise, as it is written in the file of `mtactl apply`.
+    `settings` are further ones of `server`.
     """
 
     name = "mtad"
 
-    def __init__(self, home: Path, delivery: str = "{kind: maildir}") -> None:
+    def __init__(
+        self, home: Path, delivery: str = "{kind: maildir}", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         super().__init__(home)
         self._state = home / "state"
         self._config = home / "config.yaml"
         self.maildirs.parent.mkdir(0o755)
+        more = "".join(f"  {key}: {value}\n" for key, value in settings.items())
         self._config.write_text(
             f"server:\n"
             f"  hostname: {HOSTNAME}\n"
@@ -150,6 +154,7 @@ class Mtad(Server):
             f'  submission_addr: "127.0.0.1:{free_port()}"\n'
             f'  http_addr: "127.0.0.1:{free_port()}"\n'
             f"  state_dir: {self._state}\n"
+            f"{more}"
             # Postfix checks nobody's identity either, and nobody outside is asked.
             f"verification: {{spf: off, dkim: off, dmarc: off}}\n"
             f"delivery:\n"

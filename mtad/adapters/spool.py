@@ -12,6 +12,7 @@ from tempfile import TemporaryFile
 
 from zope.interface import implementer
 
+from mtad.adapters.pages import Pages
 from mtad.adapters.spooled import Descriptor, SpooledFile
 from mtad.interfaces import IGathering, ISpool
 from mtad.model.content import SPOOL_OCTETS, Content
@@ -79,13 +80,13 @@ class DiskGathering:
 
     def __init__(self, spool: DiskSpool) -> None:
         self._spool = spool
-        self._pieces: list[bytes] = []
+        self._pages = Pages(spool.kept_octets)
         self._octets = 0
         self._file: Descriptor | None = None
 
     def in_memory(self) -> int:
         """See IGathering."""
-        return self._octets if self._file is None else 0
+        return len(self._pages)
 
     def add(self, octets: bytes) -> None:
         """See IGathering."""
@@ -93,23 +94,29 @@ class DiskGathering:
         if self._file is not None:
             _write(self._file, octets)
             return
-        self._pieces.append(octets)
-        if self._octets > self._spool.kept_octets:
+        if self._octets <= self._spool.kept_octets:
+            self._keep(octets)
+        else:
             self._file = self._spool.new_file()
-            for piece in self._pieces:
-                _write(self._file, piece)
-            self._pieces.clear()
+            _write(self._file, self._pages.take())
+            _write(self._file, octets)
+
+    def _keep(self, octets: bytes) -> None:
+        try:
+            self._pages.add(octets)
+        except OSError as error:
+            raise Unavailable("memory", f"there are no pages: {error.strerror}") from error
 
     def drop(self) -> None:
         """See IGathering."""
-        self._pieces.clear()
+        self._pages.drop()
         self._octets = 0
         self._file = None
 
     def content(self) -> Content:
         """See IGathering."""
         file, octets = self._file, self._octets
-        content = b"".join(self._pieces) if file is None else SpooledFile(file, octets)
+        content = self._pages.take() if file is None else SpooledFile(file, octets)
         self.drop()
         return content
 

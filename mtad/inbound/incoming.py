@@ -41,16 +41,21 @@ class Incoming:
         """Take a piece of the message; once there is no room for it, it is read to its end all the same."""
         if self._trouble is not None:
             return
+        if not self._holding.may_hold(self._gathering.in_memory() + len(content)):
+            self._give_up(Unavailable("memory", "too much mail is held in it"))
+            return
         try:
-            if not self._holding.may_hold(self._gathering.in_memory() + len(content)):
-                raise Unavailable("memory", "too much mail is held in it")
             self._gathering.add(content)
         except Unavailable as trouble:
-            self._trouble = trouble
-            self.drop()
+            self._give_up(trouble)
         else:
             octets = self._gathering.in_memory()
             self._holding.hold(max(octets, self._set_aside) if octets else 0)
+
+    def _give_up(self, trouble: Unavailable) -> None:
+        # A traceback would keep what its frames had in hand, which is a piece of the message.
+        self._trouble = trouble.with_traceback(None)
+        self.drop()
 
     def drop(self) -> None:
         """Forget the pieces: the message is refused already."""

@@ -37,6 +37,8 @@ from mtad.scheduling.memory import Memory, Part
 
 CLAIM_SECONDS = 1.0
 BEGIN_WITHIN_SECONDS = 5.0
+CONTENT_COPIES = 2
+"""A content is there once more in the form it leaves in."""
 ROW_OCTETS = 2 * 1024
 """About what a row takes in memory besides the content."""
 CLAIMED_SHARE = 10
@@ -203,7 +205,7 @@ class Worker(Service):
             self._spooled_jobs += times
         else:
             self._content_octets += times * job.size
-        self._holding.hold(self._content_octets + ROW_OCTETS * len(self._books))
+        self._holding.hold(CONTENT_COPIES * self._content_octets + ROW_OCTETS * len(self._books))
 
     def _has_room(self, job: Job) -> bool:
         if _is_spooled(job):

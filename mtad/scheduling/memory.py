@@ -8,6 +8,12 @@ comes on top, and is much the same whatever the mail is. What is in the spool is
 from collections import Counter
 from enum import Enum
 
+WORKING_OCTETS = 24 * 1024 * 1024
+"""What octets take on their way, at most: batches for the database, blocks for sockets and for other processes.
+
+They are short-lived and bounded where they are made; nobody counts them, the budget is made without them.
+"""
+
 
 class Part(Enum):
     """What memory is used for: octets not read yet, messages until they are accepted, and jobs until they are done."""

@@ -55,6 +55,28 @@ class SpoolContract:
         self.assertNotIsInstance(content, bytes)
         self.assertEqual((len(content), b"".join(blocks(content))), (11, b"12345678901"))
 
+    def test_what_is_in_memory_is_told_and_what_is_spooled_is_not(self) -> None:
+        gathering = self.spool.gather()
+        told = [gathering.in_memory()]
+        for piece in (b"12345", b"67890", b"1", b"2"):
+            gathering.add(piece)
+            told.append(gathering.in_memory())
+        self.assertEqual(told, [0, 5, 10, 0, 0])
+        gathering = self.spool.gather()
+        gathering.add(b"12345")
+        gathering.drop()
+        self.assertEqual(gathering.in_memory(), 0)
+
+    def test_its_disk_has_room(self) -> None:
+        self.assertGreater(self.spool.room_octets(), 0)
+
+    def test_content_of_any_size_comes_back(self) -> None:
+        for size in (32 * 1024, 32 * 1024 + 1, 100_000, SPOOL_OCTETS - 1, SPOOL_OCTETS, SPOOL_OCTETS + 1):
+            octets = bytes(range(256)) * (size // 256 + 1)
+            pieces = [octets[at : min(at + 20_000, size)] for at in range(0, size, 20_000)]
+            content = gathered(self.large, pieces)
+            self.assertEqual(b"".join(blocks(content)), octets[:size])
+
     def test_a_servers_spool_keeps_a_mebibyte_in_memory(self) -> None:
         self.assertIsInstance(gathered(self.large, [bytes(SPOOL_OCTETS)]), bytes)
         self.assertNotIsInstance(gathered(self.large, [bytes(SPOOL_OCTETS), b"1"]), bytes)

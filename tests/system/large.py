@@ -128,6 +128,11 @@ class Memory:
         """By how much the peak is above what there was before."""
         return self.peak - self.before
 
+    @property
+    def now(self) -> int:
+        """How much there is at this moment."""
+        return self._look()
+
     def _watch(self) -> None:
         while not self._ended.wait(self._every_seconds):
             self.peak = max(self.peak, self._look())
