@@ -408,7 +408,10 @@ class IKeyCare(Interface):
         """Revoke keys that are retiring since before that time, private halves and all; return the moves."""
 
     async def seal(limit: int) -> Sealed:
-        """Seal up to `limit` private keys anew that are in clear, or sealed with another master key than the first."""
+        """Seal up to `limit` private keys anew that are in clear, or sealed with another master key than the first.
+
+        Without a master key nothing is sealed, and what is sealed is locked.
+        """
 
 
 class IAcceptance(Interface):

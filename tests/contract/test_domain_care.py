@@ -282,6 +282,9 @@ class PostgresDomainCareTest(DomainCareContract, TestCase):
         self.assertNotIn(b"PEM", b"".join(bytes(octets) for (octets,) in rows))
         with self.assertRaisesRegex(Unavailable, "master key old, which is not configured"):
             await self.private_keys(Sealing())
+        locked = (await self.keys.seal(10)).locked
+        self.assertEqual({(each.domain, each.master_key) for each in locked}, {("acme.example", "old")})
+        self.assertEqual(len(locked), 3)
 
     async def test_with_a_new_master_key_all_are_sealed_anew(self) -> None:
         await self.hold(ACME)

@@ -16,7 +16,8 @@ _RETIRED = """
 select d.name, k.selector from dkim_keys k join domains d on d.id = k.domain
 where k.state = 'retiring' and k.retiring_at < to_timestamp(%s) order by k.id limit 1000
 """
-# What cannot be opened is looked at last, so that it does not keep the rest from its turn.
+# What cannot be opened is looked at last, so that it does not keep the rest from its turn. Without a master key that is
+# all there is to look at.
 _UNSEALED = """
 select k.id, d.name, k.selector, k.private_key, k.sealed_with from dkim_keys k join domains d on d.id = k.domain
 where k.private_key is not null and k.sealed_with is distinct from %s
@@ -48,8 +49,6 @@ class PostgresKeyCare:
 
     async def seal(self, limit: int) -> Sealed:
         """Seal private keys with the first master key (IKeyCare)."""
-        if self._sealing.writes_with is None:
-            return Sealed(0)
         return await self._pool.interact(lambda cursor: self._seal(cursor, limit))
 
     async def _seal(self, cursor: Cursor, limit: int) -> Sealed:
