@@ -62,6 +62,14 @@ class Access:
 
         return self._do(alone)
 
+    def watch(self, work: Callable[[IReactor, Pool], Awaitable[T]]) -> T:
+        """Return what `work` comes to, which looks at the database again and again."""
+
+        async def alone(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
+            return await work(reactor, pool)
+
+        return self._do(alone)
+
     def act(self, work: Callable[[Stores], Awaitable[T]]) -> T:
         """Return what `work` comes to that also writes as the server does."""
 

@@ -18,6 +18,7 @@ from mtad.ctl.apply import apply
 from mtad.ctl.destination import destination
 from mtad.ctl.dkim import dkim
 from mtad.ctl.domain import domain
+from mtad.ctl.fleet import drain, node, reload
 from mtad.ctl.queue import queue
 from mtad.ctl.show import json_option, print_json
 from mtad.ctl.trace import trace
@@ -77,7 +78,10 @@ mtactl.add_command(apply)
 mtactl.add_command(destination)
 mtactl.add_command(dkim)
 mtactl.add_command(domain)
+mtactl.add_command(drain)
+mtactl.add_command(node)
 mtactl.add_command(queue)
+mtactl.add_command(reload)
 mtactl.add_command(trace)
 
 

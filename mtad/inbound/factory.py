@@ -141,6 +141,11 @@ class SmtpFactory(SMTPFactory):
             empty, self._empty = self._empty, None
             empty.callback(None)
 
+    @property
+    def session_count(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
     def drain(self, on: bool) -> None:
         """Refuse new sessions and close those that are open with 421, each when nothing is in hand; or no more."""
         self._draining = on

@@ -56,8 +56,9 @@ class Steering:
 
     @property
     def notes(self) -> Mapping[str, Fact]:
-        """What the node's row shows: which process it is, and why its last reload was refused."""
-        return self._notes
+        """What the node's row shows: which process it is, whether it drains, why its last reload was refused."""
+        sessions = sum(entrance.session_count for entrance in self._entrances)
+        return {**self._notes, "sessions": sessions, "draining": self._draining}
 
     def obey(self, *, reload: Callable[[str], None], draining: Callable[[bool], None]) -> None:
         """Have a supervisor, which wants to hear of each reload that is wanted (its token) and of draining."""
@@ -72,6 +73,8 @@ class Steering:
             entrance.drain(on)
         self._mind_listeners()
         self._tell_draining(on)
+        # Whoever wanted it waits to see that it is so.
+        self._membership.beat_now()
 
     def refuse(self, on: bool) -> None:
         """Say whether connections are to be refused while this process drains, or left to others."""
