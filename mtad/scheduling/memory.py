@@ -8,11 +8,17 @@ comes on top, and is much the same whatever the mail is. What is in the spool is
 from collections import Counter
 from enum import Enum
 
-WORKING_OCTETS = 24 * 1024 * 1024
-"""What octets take on their way, at most: batches for the database, blocks for sockets and for other processes.
+LEAST_WORKING_OCTETS = 24 * 1024 * 1024
+WORKING_SHARE = 8
 
-They are short-lived and bounded where they are made; nobody counts them, the budget is made without them.
-"""
+
+def budget_of(octets: int) -> int:
+    """Return how much of so much memory may be held.
+
+    The rest, an eighth, is for octets on their way, which nobody counts: batches for the database, blocks for sockets
+    and other processes, and what is lost between one and the next.
+    """
+    return octets - max(LEAST_WORKING_OCTETS, octets // WORKING_SHARE)
 
 
 class Part(Enum):

@@ -19,7 +19,7 @@ from mtad.model.process import ALONE, Part
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
 from mtad.outbound.worker import PATIENCE_SECONDS
-from mtad.scheduling.memory import WORKING_OCTETS, Memory
+from mtad.scheduling.memory import Memory, budget_of
 from mtad.service.domain_care import domain_care
 from mtad.service.flow_in import backpressure, entrances, means, verification
 from mtad.service.flow_out import flow_out
@@ -44,7 +44,7 @@ class Server(MultiService):
             hostname=settings.server.hostname,
             postmaster=settings.server.postmaster.address if settings.server.postmaster else None,
         )
-        memory = Memory(max(LEAST_MEMORY, part.share(settings.server.memory)) - WORKING_OCTETS)
+        memory = Memory(budget_of(max(LEAST_MEMORY, part.share(settings.server.memory))))
         self._out = flow_out(
             settings, ports, routing, memory, lambda: self.steering.notes, lambda on: self.steering.drain(on)
         )

@@ -63,7 +63,7 @@ class OwnershipTest(SynchronousTestCase):
         for _ in range(70):
             self.accepted(letter)
         self.world.advance(2)
-        self.assertEqual(self.released_count(), 7)
+        self.assertEqual(self.released_count(), 12)
         self.world.offload.release()
         self.world.advance(MINUTE)
         self.assertEqual(len(self.world.mail("alice@acme.example")), 70)

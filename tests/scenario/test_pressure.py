@@ -7,12 +7,12 @@ from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Memory
-from mtad.scheduling.memory import WORKING_OCTETS
+from mtad.scheduling.memory import budget_of
 from mtad.testing.network import Line
 from mtad.testing.world import World, settings
 
 _MB = 1024 * 1024
-BUDGET = 64 * _MB
+BUDGET = budget_of(64 * _MB)
 ENVELOPE = b"MAIL FROM:<ann@outside.example>\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n"
 CONTENT = b"From: ann@outside.example\r\nSubject: hi\r\n\r\nhello\r\n"
 
@@ -21,7 +21,7 @@ class PressureCase(SynchronousTestCase):
     def setUp(self) -> None:
         path = Path(self.mktemp())
         configured = settings(path)
-        server = structs.replace(configured.server, memory=Memory(BUDGET))
+        server = structs.replace(configured.server, memory=Memory(64 * _MB))
         self.world = World(path, configured=structs.replace(configured, server=server))
         self.world.host("alice@acme.example")
 
@@ -135,8 +135,8 @@ class MemoryTest(PressureCase):
         self.assertEqual(answers.total(), 120)
         self.assertGreater(answers[b"250"], 30)
         self.assertEqual(self.refusals()["memory-full"], answers[b"452"])
-        self.assertLessEqual(max(self.used()), BUDGET - WORKING_OCTETS)
-        self.assertGreater(max(self.used()), (BUDGET - WORKING_OCTETS) // 2)
+        self.assertLessEqual(max(self.used()), BUDGET)
+        self.assertGreater(max(self.used()), BUDGET // 2)
         self.assertEqual(self.used()[-1], 0)
         self.assertEqual(self.pressure()[-1], (0, 0, 0))
         self.assertEqual(self.send(lines[0])[:3], b"250")
@@ -151,7 +151,7 @@ class MemoryTest(PressureCase):
                 answer = line.take()
             answers[answer[:9]] += 1
         self.assertEqual(answers.keys(), {b"250 2.1.0", b"452 4.3.1"})
-        self.assertApproximates(answers[b"250 2.1.0"], 0.8 * (BUDGET - WORKING_OCTETS) / 1_000_000, 2)
+        self.assertApproximates(answers[b"250 2.1.0"], 0.8 * BUDGET / 1_000_000, 2)
         late = self.world.call()
         self.world.turn()
         self.assertEqual(late.take()[:9], b"421 4.3.2")
