@@ -20,8 +20,10 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     config/        L4  config.yaml and environment become Settings: kinds, sections, document, decoding, loading
     ports.py       L5  Settings and reactor become Ports
     service/       L5  build(settings, ports): all services, joined
+    processes/     L5  the supervisor of several processes: plan, sockets, slot, running, link, totals
     tap.py         L6  `twistd mtad`; the only import of the reactor
     ctl/           L6  `mtactl`
+    child.py       L7  one of several processes
 
 The journey of a message:
 

@@ -22,7 +22,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from mtad import config, ports, service
-from mtad.adapters.logs import LineWriter, LogObserver, as_json, as_text
+from mtad.adapters.logs import LineWriter, LogObserver, as_json, as_text, without_waiting
 from mtad.adapters.metrics import Journal
 from mtad.adapters.network import SocketNetwork, listening
 from mtad.model.errors import InvalidInput, MtadError
@@ -191,7 +191,7 @@ def _log_is_ours(twistd: Any) -> bool:
 
 def observing(logging: config.Logging, process: int | None) -> LogObserver:
     """Return what writes the log to standard output, each line with the number of the process if there are several."""
-    writer = LineWriter(1)
+    writer = LineWriter(1 if process is None else without_waiting(1))
     render = as_json if logging.format == "json" else as_text
     always = {} if process is None else {"process": process}
     return LogObserver(write=writer.write, render=render, level=logging.level, levels=logging.levels, always=always)

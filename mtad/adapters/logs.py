@@ -10,6 +10,7 @@ are lost, and the next one that gets through is preceded by their number. Counti
 
 import os
 import select
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -101,6 +102,20 @@ class LineWriter:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         return any(events & select.POLLOUT for _, events in poll.poll(seconds * 1000))
+
+
+def without_waiting(descriptor: int) -> int:
+    """Return a descriptor for the same pipe that never waits; the same one for what is no pipe, or not to be opened.
+
+    Between the question whether there is room and the write another process may take it. The descriptor itself must
+    not be changed, for it is shared with whoever else writes there.
+    """
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        pass  # another user's, or no /proc
+    return descriptor
 
 
 @implementer(ILogObserver)

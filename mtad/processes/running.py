@@ -179,7 +179,7 @@ class Spawning:
         heard: Callable[[Running, str, Any], None],
         ended: Callable[[Running], None],
     ) -> Running:
-        """Return a process that has just begun to start."""
+        """Return a process that has just begun to start; Unavailable when the system has no room for one."""
         running = Running(
             number=number,
             serial=next(self._serials),
@@ -189,6 +189,17 @@ class Spawning:
             ended=ended,
         )
         inherited, numbers = _numbered(sockets)
+        try:
+            self._start(running, inherited)
+        except OSError as error:
+            raise Unavailable(f"process {number}", f"cannot be started: {error.strerror}") from error
+        hostname = str(plan.settings.server.hostname)
+        orders = Orders(number, plan.count, str(plan.config), plan.octets, hostname, numbers)
+        running.link.tell("orders", msgspec.to_builtins(orders, builtin_types=(bytes,)))
+        return running
+
+    def _start(self, running: Running, inherited: Mapping[int, int]) -> None:
+        """Start the program with these descriptors, and join the link."""
         ours, theirs = socketpair()
         ours.setblocking(False)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -205,9 +216,6 @@ class Spawning:
                 self._reactor.adoptStreamConnection(ours.fileno(), AF_UNIX, Once(running.link))
         finally:
             os.close(nothing)
-        orders = Orders(number, plan.count, str(plan.config), plan.octets, str(plan.settings.server.hostname), numbers)
-        running.link.tell("orders", msgspec.to_builtins(orders, builtin_types=(bytes,)))
-        return running
 
 
 def _numbered(sockets: Mapping[str, list[socket]]) -> tuple[dict[int, int], dict[str, list[int]]]:

@@ -20,7 +20,7 @@ UP_SECONDS = 120.0
 
 
 class Slot:
-    """The place of the process `number`; `spawn` starts one with a plan."""
+    """The place of the process `number`, which follows `plan`; `spawn` starts one, and raises Unavailable."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Slot:
         journal: IJournal,
     ) -> None:
         self.number = number
+        self.plan = plan
         self.running: Running | None = None
-        self._plan = plan
         self._spawn = spawn
         self._clock = clock
         self._journal = journal
@@ -43,15 +43,15 @@ class Slot:
 
     def start(self) -> Running:
         """Start the process, now and whenever it ends."""
-        running = self._spawn(self.number, self._plan)
+        running = self._spawn(self.number, self.plan)
         self._have(running)
         return running
 
     async def replace(self, plan: Plan) -> None:
         """Have a process with another plan; Unavailable when it does not come up: then nothing has changed."""
         self._wait_no_more()
-        successor = self._spawn(self.number, plan)
         try:
+            successor = self._spawn(self.number, plan)
             await self._up(successor)
         except Unavailable:
             self._start_later()
@@ -59,7 +59,7 @@ class Slot:
         if self._closed:
             return
         before = self.running
-        self._plan = plan
+        self.plan = plan
         self._wait_no_more()
         self._have(successor)
         if before is not None:
@@ -93,10 +93,11 @@ class Slot:
         if running is not self.running or self._closed:
             return
         self.running = None
-        pause = self._pause_seconds = self._backoff.after(running.lived_seconds)
-        self._journal.record(
-            "process.ended", number=self.number, pid=running.pid, how=running.how_it_ended, again_seconds=pause
-        )
+        self._rest(running.pid, str(running.how_it_ended), running.lived_seconds)
+
+    def _rest(self, pid: int, how: str, lived_seconds: float) -> None:
+        pause = self._pause_seconds = self._backoff.after(lived_seconds)
+        self._journal.record("process.ended", number=self.number, pid=pid, how=how, again_seconds=pause)
         self._start_later()
 
     def _start_later(self) -> None:
@@ -107,7 +108,10 @@ class Slot:
 
     def _start_again(self) -> None:
         self._again = None
-        self.start()
+        try:
+            self.start()
+        except Unavailable as trouble:
+            self._rest(0, trouble.reason, 0.0)
 
     async def _stopped(self, running: Running) -> None:
         pid = running.pid

@@ -5,7 +5,7 @@ stays as it was. New sockets are bound before, and old ones closed after, the pr
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -68,8 +68,9 @@ class Supervisor(Service):
         self._totals = Totals(plan.settings.metrics.max_domains)
         self._stopping = False
         self._tokens: deque[str] = deque(maxlen=_TOKENS)
-        self._wanted: deque[tuple[str, str]] = deque()
-        self._reloading = False
+        self._wanted: dict[tuple[str, str], None] = {}
+        # Before all are up there is nothing to replace.
+        self._busy = True
         pages = Pages(
             serving=lambda: {number: slot.running for number, slot in self._slots.items()},
             living=lambda: self._living,
@@ -91,7 +92,7 @@ class Supervisor(Service):
         """Start the processes; `started` tells."""
         super().startService()
         self._slots = {number: self._slot(number, self._plan) for number in range(1, self._plan.count + 1)}
-        coming = [slot.start().when_up() for slot in self._slots.values()]
+        coming = [Deferred.fromCoroutine(_up(slot)) for slot in self._slots.values()]
         up = gatherResults(coming, consumeErrors=True).addCallbacks(self._all_up, _first_trouble)
         up.chainDeferred(self.started)
 
@@ -101,14 +102,16 @@ class Supervisor(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def reload(self, by: str, token: str = "") -> None:
-        """Read the configuration anew and replace the processes, after what is under way; a token counts once."""
-        if token and token in self._tokens:
+        """Read the configuration anew and replace the processes, after what is under way; a token counts once.
+
+        What is wanted meanwhile, however often, is one reload more.
+        """
+        if token in self._tokens:
             return
-        self._tokens.append(token)
-        self._wanted.append((by, token))
-        if not self._reloading:
-            self._reloading = True
-            Deferred.fromCoroutine(self._reload_all())
+        if token:
+            self._tokens.append(token)
+        self._wanted[by, token] = None
+        self._reload_if_wanted()
 
     async def _stop(self) -> None:
         self._stopping = True
@@ -121,16 +124,19 @@ class Supervisor(Service):
         self._release()
         self._journal.record("service.stopped")
 
-    async def _reload_all(self) -> None:
-        try:
-            while self._wanted and not self._stopping:
-                by, token = self._wanted.popleft()
-                self._journal.record("reload.begun", by=by)
-                await self._reload(token)
-        finally:
-            self._reloading = False
+    def _reload_if_wanted(self) -> None:
+        if self._wanted and not self._busy and not self._stopping:
+            self._busy = True
+            wanted, self._wanted = list(self._wanted), {}
+            Deferred.fromCoroutine(self._reload(wanted)).addBoth(self._reloaded)
 
-    async def _reload(self, token: str) -> None:
+    def _reloaded(self, _: object) -> None:
+        self._busy = False
+        self._reload_if_wanted()
+
+    async def _reload(self, wanted: Sequence[tuple[str, str]]) -> None:
+        self._journal.record("reload.begun", by=", ".join(sorted({by for by, _ in wanted})))
+        tokens = [token for _, token in wanted if token]
         began_at = self._clock.seconds()
         try:
             plan = self._read_plan()
@@ -138,15 +144,17 @@ class Supervisor(Service):
             self._sockets.hold(_all_addresses(plan))
             await self._replace(plan)
         except MtadError as wrong:
-            self._refuse(token, str(wrong))
+            self._refuse(tokens, str(wrong))
         except Exception:
             self._journal.record("task.surprise", task="reload", failure=Failure().getTraceback())
-            self._refuse(token, "internal trouble, see the log")
+            self._refuse(tokens, "internal trouble, see the log")
         else:
             seconds = self._clock.seconds() - began_at
             self._journal.record("reload.done", processes=self._plan.count, seconds=seconds)
         if not self._stopping:
-            self._sockets.keep(_all_addresses(self._plan))
+            # Where not all could be replaced some follow the plan before.
+            plans = [self._plan, *(slot.plan for slot in self._slots.values())]
+            self._sockets.keep({address for plan in plans for address in _all_addresses(plan)})
 
     async def _replace(self, plan: Plan) -> None:
         """Let one process after the other follow the plan, which is in force as soon as the first is up."""
@@ -167,9 +175,9 @@ class Supervisor(Service):
             http, self._http = self._http, self._listen_for_http(plan)
             await _stopped(http)
 
-    def _refuse(self, token: str, reason: str) -> None:
+    def _refuse(self, tokens: Sequence[str], reason: str) -> None:
         self._journal.record("reload.refused", reason=shown(reason, 1000))
-        if token:
+        for token in tokens:
             for running in self._living:
                 running.link.tell(REFUSED, [token, reason])
 
@@ -208,10 +216,15 @@ class Supervisor(Service):
 
     def _all_up(self, _: object) -> None:
         self._journal.record("service.started")
+        self._reloaded(None)
 
 
 def _all_addresses(plan: Plan) -> tuple[str, ...]:
     return *plan.addresses, plan.settings.server.http_addr
+
+
+async def _up(slot: Slot) -> None:
+    await slot.start().when_up()
 
 
 def _first_trouble(failure: Failure) -> Failure:

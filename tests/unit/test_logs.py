@@ -13,7 +13,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from mtad.adapters.logs import LINE_OCTETS, LineWriter, LogObserver, Patience, Record, as_json, as_text
+from mtad.adapters.logs import LINE_OCTETS, LineWriter, LogObserver, Patience, Record, as_json, as_text, without_waiting
 from mtad.model.journal import Level
 
 AT = 1_769_860_862.345
@@ -159,6 +159,30 @@ class JsonTest(LogsTest):
         self.assertIn("message", self.record())
 
 
+class AlwaysTest(LogsTest):
+    def test_each_line_says_which_process_it_is_from(self) -> None:
+        for render in (as_json, as_text):
+            observer = LogObserver(write=self.write, render=render, level=Level.INFO, levels={}, always={"process": 2})
+            self.journal(observer, size=5, process="a fact of that name")
+            line = self.lines.pop().decode()
+            if render is as_json:
+                found = json.loads(line)
+                self.assertEqual(list(found)[:4], ["time", "level", "logger", "process"])
+                self.assertEqual((found["process"], found["process_"]), (2, "a fact of that name"))
+            else:
+                self.assertIn(' process=2 size=5 process_="a fact of that name"', line)
+
+    def test_also_what_it_says_of_itself(self) -> None:
+        observer = LogObserver(write=self.write, render=as_json, level=Level.INFO, levels={}, always={"process": 0})
+        self.taken = False
+        self.journal(observer)
+        self.taken = True
+        self.journal(observer)
+        lost, event = map(json.loads, self.lines)
+        self.assertEqual((lost["message"], lost["process"]), ("1 lines of the log were lost", 0))
+        self.assertEqual(event["process"], 0)
+
+
 class TextTest(LogsTest):
     def test_event_of_the_journal(self) -> None:
         self.journal(self.observer(as_text), id="0A", reply="a b=c", empty="", size=5, quote='"', tls=None)
@@ -293,6 +317,22 @@ class LineWriterTest(SynchronousTestCase):
     def test_reader_that_went_away_is_no_error(self) -> None:
         os.close(self.reading)
         self.assertFalse(LineWriter(self.writing).write(b"x\n"))
+
+    def test_beside_other_writers_nobody_waits_and_their_end_is_as_it_was(self) -> None:
+        self.addCleanup(os.close, self.reading)
+        own = without_waiting(self.writing)
+        self.addCleanup(os.close, own)
+        self.assertNotEqual(own, self.writing)
+        self.assertTrue(os.get_blocking(self.writing))
+        self.fill()
+        self.assertRaises(BlockingIOError, os.write, own, b"x\n")
+        os.read(self.reading, 65536)
+        os.write(own, b"x\n")
+
+    def test_what_is_no_pipe_is_left_alone(self) -> None:
+        with open(self.mktemp(), "wb") as file:
+            self.assertEqual(without_waiting(file.fileno()), file.fileno())
+        self.assertEqual(without_waiting(-1), -1)
 
     def test_a_ready_pipe_takes_the_longest_line(self) -> None:
         self.addCleanup(os.close, self.reading)
