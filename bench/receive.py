@@ -1,6 +1,7 @@
 """How many messages a second come in and lie in their Maildirs: mtad, and Postfix beside it in turns.
 
     python -m bench.receive [--rounds 3] [--seconds 10] [--size 4096] [--directory /var/tmp] [--profile FILE]
+                            [--processes N]
 
 smtp-source (Debian's package postfix) sends over 20 sessions to 100 mailboxes, once with a new connection for each
 message and once with kept ones. Every message is looked for at the end: one that is lost, or there twice, ends the run.
@@ -55,7 +56,10 @@ def main() -> None:
     options = arguments()
 
     def prepare(home: Path, stack: ExitStack) -> tuple[Comparison, list[Server]]:
-        makers = {"mtad": lambda: Mtad(home / "mtad"), "Postfix": lambda: Postfix(home / "postfix")}
+        makers = {
+            "mtad": lambda: Mtad(home / "mtad", settings=turns.settings(options)),
+            "Postfix": lambda: Postfix(home / "postfix"),
+        }
         return Receiving(options), turns.prepared(makers, stack)
 
     turns.run(options, prepare)

@@ -1,6 +1,7 @@
 """How many messages a second pass through to the next server: mtad, and Postfix beside it in turns.
 
-    python -m bench.relay [--rounds 3] [--seconds 10] [--directory /var/tmp] [--profile FILE] [--case NAME …]
+    python -m bench.relay [--rounds 3] [--seconds 10] [--directory /var/tmp] [--profile FILE] [--processes N]
+                          [--case NAME …]
 
 smtp-source sends over 20 sessions for 100 addresses of one domain, smtp-sink takes what the server makes of it. mtad
 has the addresses as mailboxes whose domain is delivered by SMTP, and does all it does for any mail; Postfix is a plain
@@ -85,7 +86,7 @@ def main() -> None:
         sink = Sink(free_port())
         delivery = f'{{kind: smtp, addr: "127.0.0.1:{sink.port}"}}'
         makers = {
-            "mtad": lambda: Mtad(home / "mtad", delivery),
+            "mtad": lambda: Mtad(home / "mtad", delivery, turns.settings(options)),
             "Postfix": lambda: RelayingPostfix(home / "postfix", sink.port),
         }
         servers = turns.prepared(makers, stack)

@@ -140,7 +140,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--seconds", type=float, default=10.0, help="about how long a case takes")
     options.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="on a real disk: both servers sync")
     options.add_argument("--profile", type=Path, metavar="FILE")
+    options.add_argument("--processes", metavar="N", help="mtad's server.processes; one process alone if not given")
     return options
+
+
+def settings(options: argparse.Namespace) -> Mapping[str, str]:
+    """Return what the options say of mtad's section `server`."""
+    return {"processes": options.processes} if options.processes else {}
 
 
 def prepared(makers: Mapping[str, Callable[[], Server]], stack: ExitStack) -> list[Server]:
