@@ -32,6 +32,8 @@ def _line(words: Iterator[str]) -> str:
 def _spf(spf: Spf) -> Iterator[str]:
     yield f"{spf.result.value} {spf.identity}={spf.domain}"
     yield from _because(spf.reason)
+    if spf.explanation:
+        yield f'{spf.domain} explains: "{spf.explanation}"'
 
 
 def _dkim(dkim: Dkim) -> Iterator[str]:

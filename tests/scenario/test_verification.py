@@ -96,6 +96,13 @@ class SpfTest(VerificationCase):
         self.assertEqual(refused["spf"][0][:32], "fail mailfrom=sender.example (ma")
         self.assertIn('TXT of sender.example: "v=spf1 ip4:203.0.113.1 -all"', refused["dns"])
 
+    def test_what_its_owner_says_to_that_is_told(self) -> None:
+        self.zone["sender.example"] = ["TXT v=spf1 exp=why.sender.example -all"]
+        self.zone["why.sender.example"] = ["TXT %{i} is none of ours"]
+        self.send(code="550 5.7.23")
+        (refused,) = self.world.journal.of("smtp.rejected")
+        self.assertIn('sender.example explains: "192.0.2.7 is none of ours"', refused["spf"][0])
+
     def test_everything_else_is_taken(self) -> None:
         for lines, result in (
             ([PASS], "pass"),
