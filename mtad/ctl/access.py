@@ -63,7 +63,7 @@ class Access:
         return self._do(alone)
 
     def watch(self, work: Callable[[IReactor, Pool], Awaitable[T]]) -> T:
-        """Return what `work` comes to, which looks at the database again and again."""
+        """Return what `work` comes to, which takes the reactor: to look again and again, to ask somebody."""
 
         async def alone(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
             return await work(reactor, pool)
@@ -116,16 +116,16 @@ def _database(settings: Settings) -> Iterator[Parameters]:
 
 
 def _waited(parameters: Parameters, work: Callable[[IReactor, Parameters, Pool], Awaitable[T]]) -> T:
-    """Run the reactor until `work` is done; Abort when a signal stops it first."""
+    """Run the reactor until `work` is done; Abort when a signal stops it first, or somebody says no."""
     results: list[T] = []
-    errors: list[MtadError] = []
+    errors: list[MtadError | click.Abort] = []
 
     async def main(reactor: IReactor) -> None:
         pool = Pool(reactor, parameters, 1, name="mtactl")
         try:
             await pool.start()
             results.append(await work(reactor, parameters, pool))
-        except MtadError as error:
+        except (MtadError, click.Abort) as error:
             errors.append(error)
         except StatementError as error:
             errors.append(Unavailable("postgres", reason(error)))

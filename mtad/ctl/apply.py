@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.adapters.sealing import Sealing
 from mtad.config.decoding import decode
@@ -15,6 +16,7 @@ from mtad.ctl.consistency import Complain, check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
 from mtad.ctl.keys import Pairs, brought, check_keys, completed
 from mtad.ctl.passwords import stored_passwords
+from mtad.ctl.record import on_record
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.holdings import Change
 
@@ -34,7 +36,14 @@ def apply(access: Access, file: Path, dry_run: bool) -> None:
     check(tenancy, document.wrong)
     pairs = brought(tenancy, file.parent, document.wrong)
     sealing = Sealing(access.settings().dkim.keys)
-    changes = access.ask(lambda pool: applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run))
+
+    async def work(pool: Pool) -> Sequence[Change]:
+        changes = await applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run)
+        if not dry_run:
+            await on_record(pool, "apply", str(file), len(changes))
+        return changes
+
+    changes = access.ask(work)
     for change in changes:
         click.echo(describe(change))
     click.echo(f"dry run: {summary(changes)}" if dry_run else summary(changes))

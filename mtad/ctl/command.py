@@ -1,7 +1,7 @@
 """`mtactl`: the commands of an operator (DESIGN §7).
 
-Errors are one line on standard error and exit status 1; a wrong command line exits with 2. Nothing is asked and
-nothing is guessed: a command does what it says or changes nothing.
+Errors are one line on standard error and exit status 1; a wrong command line exits with 2. Nothing is guessed: a
+command does what it says or changes nothing. Only what would change a lot of the queue is asked about, on a terminal.
 """
 
 import os
@@ -15,6 +15,7 @@ import click
 import mtad
 from mtad.ctl.access import Access
 from mtad.ctl.apply import apply
+from mtad.ctl.audit import audit
 from mtad.ctl.destination import destination
 from mtad.ctl.dkim import dkim
 from mtad.ctl.domain import domain
@@ -75,6 +76,7 @@ def check(access: Access, as_json: bool) -> None:
 
 
 mtactl.add_command(apply)
+mtactl.add_command(audit)
 mtactl.add_command(destination)
 mtactl.add_command(dkim)
 mtactl.add_command(domain)

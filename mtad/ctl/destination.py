@@ -3,8 +3,10 @@
 import click
 
 from mtad.adapters.postgres import destinations
+from mtad.adapters.postgres.pool import Pool
 from mtad.ctl.access import Access
 from mtad.ctl.dkim import domain_name
+from mtad.ctl.record import on_record
 from mtad.ctl.show import json_option, print_json, print_table
 from mtad.model.errors import InvalidInput
 from mtad.model.next_hop import TlsLevel
@@ -55,7 +57,13 @@ def show(access: Access, domain: str, as_json: bool) -> None:
 @click.pass_obj
 def set_(access: Access, domain: str, tls: str) -> None:
     """Want so much TLS of DOMAIN's servers, within a minute at most."""
-    new = access.ask(lambda pool: destinations.set_destination(pool, domain, TlsLevel(tls)))
+
+    async def work(pool: Pool) -> bool:
+        new = await destinations.set_destination(pool, domain, TlsLevel(tls))
+        await on_record(pool, "destination set", f"{domain} tls={tls}", int(new))
+        return new
+
+    new = access.ask(work)
     click.echo(f"{domain}: tls {tls}" if new else "no change")
 
 
@@ -64,8 +72,13 @@ def set_(access: Access, domain: str, tls: str) -> None:
 @click.pass_obj
 def remove(access: Access, domain: str) -> None:
     """Want nothing of DOMAIN any more: its mail goes as mail to any other."""
-    if not access.ask(lambda pool: destinations.remove_destination(pool, domain)):
-        raise _not_there(domain)
+
+    async def work(pool: Pool) -> None:
+        if not await destinations.remove_destination(pool, domain):
+            raise _not_there(domain)
+        await on_record(pool, "destination remove", domain)
+
+    access.ask(work)
     click.echo(f"{domain}: removed")
 
 

@@ -10,10 +10,11 @@ from mtad.ctl import new_keys
 from mtad.ctl.access import Access
 from mtad.ctl.keys import DEFAULT_ALGORITHM
 from mtad.ctl.new_keys import Begun
+from mtad.ctl.record import on_record
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.ctl.tenancy import DomainName
 from mtad.domains.keys import awaited, needed_until
-from mtad.model.dkim import Key, KeyState, key_type, parse_selector, record_name, record_text, zone_line
+from mtad.model.dkim import Key, KeyMove, KeyState, key_type, parse_selector, record_name, record_text, zone_line
 from mtad.model.domain_check import Locked
 from mtad.model.errors import InvalidInput
 from mtad.verification.keys import ALGORITHMS
@@ -79,7 +80,7 @@ def generate(access: Access, domain: str, algorithm: str, selector: str | None, 
 
     Then the key of its kind, RSA or Ed25519, that signed before signs no more.
     """
-    _begin(access, domain, [algorithm], selector, force)
+    _begin(access, "dkim generate", domain, [algorithm], selector, force)
 
 
 @dkim.command()
@@ -90,7 +91,7 @@ def generate(access: Access, domain: str, algorithm: str, selector: str | None, 
 @click.pass_obj
 def rotate(access: Access, domain: str, algorithm: str | None, selector: str | None, force: bool) -> None:
     """Begin the next key of DOMAIN, or the next keys where an RSA and an Ed25519 key sign, and say what follows."""
-    _begin(access, domain, None if algorithm is None else [algorithm], selector, force)
+    _begin(access, "dkim rotate", domain, None if algorithm is None else [algorithm], selector, force)
 
 
 @dkim.command()
@@ -99,7 +100,13 @@ def rotate(access: Access, domain: str, algorithm: str | None, selector: str | N
 @click.pass_obj
 def retire(access: Access, domain: str, selector: str) -> None:
     """Let the key SELECTOR of DOMAIN sign no more; one that never signed is revoked at once."""
-    move = access.ask(lambda pool: new_keys.retire(pool, domain, selector, SystemClock().now()))
+
+    async def work(pool: Pool) -> KeyMove:
+        move = await new_keys.retire(pool, domain, selector, SystemClock().now())
+        await on_record(pool, "dkim retire", record_name(selector, domain))
+        return move
+
+    move = access.ask(work)
     click.echo(f"{record_name(selector, domain)}: {move.before.value} -> {move.after.value}")
 
 
@@ -110,7 +117,13 @@ def seal(access: Access) -> None:
     sealing = Sealing(access.settings().dkim.keys)
     if sealing.writes_with is None:
         raise InvalidInput("dkim.master_key", "is not set, nor is MTAD_MASTER_KEY")
-    count, locked = access.ask(lambda pool: _sealed(PostgresKeyCare(pool, sealing)))
+
+    async def work(pool: Pool) -> tuple[int, tuple[Locked, ...]]:
+        count, locked = await _sealed(PostgresKeyCare(pool, sealing))
+        await on_record(pool, "dkim seal", f"with {sealing.writes_with}", count)
+        return count, locked
+
+    count, locked = access.ask(work)
     click.echo(f"{count} keys sealed with {sealing.writes_with}" if count else "no change")
     if locked:
         first = locked[0]
@@ -129,12 +142,17 @@ async def _sealed(care: PostgresKeyCare) -> tuple[int, tuple[Locked, ...]]:
             return total, sealed.locked
 
 
-def _begin(access: Access, domain: str, algorithms: list[str] | None, selector: str | None, force: bool) -> None:
+def _begin(
+    access: Access, command: str, domain: str, algorithms: list[str] | None, selector: str | None, force: bool
+) -> None:
     settings = access.settings()
     now = SystemClock().now()
 
     async def work(pool: Pool) -> Begun:
-        return await new_keys.begin(pool, domain, algorithms, selector, Sealing(settings.dkim.keys), now, force)
+        begun = await new_keys.begin(pool, domain, algorithms, selector, Sealing(settings.dkim.keys), now, force)
+        what = " ".join(record_name(key.selector, domain) for key in begun.keys)
+        await on_record(pool, command, what, len(begun.keys))
+        return begun
 
     begun = access.ask(work)
     state = "active" if force else "generated"

@@ -5,7 +5,7 @@ does. What a server is delivering at the same time is left to it. When the comma
 freed like those of any node that died.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -22,6 +22,7 @@ from mtad.inbound.signing import Signing
 from mtad.interfaces import IOffload, IWakeups
 from mtad.model.identity import next_id
 from mtad.model.job import Node, Settlement
+from mtad.outbound.membership import BEAT_SECONDS
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import return_to_sender
 
@@ -59,42 +60,63 @@ class Ids:
         return self.last
 
 
-async def give_back(message: int, stores: Stores, settings: Settings, by: str) -> Settlement | None:
-    """End what waits of a message unserved and tell its sender; return what was written, None when nothing waits.
+class Returning:
+    """Returns messages one after the other, as the node it is from `begin` to `end`. `by` is the command's name."""
 
-    `by` is the command that asked for it.
-    """
-    clock = SystemClock()
-    nodes = PostgresNodes(stores.pool)
-    node = await nodes.join(by, clock.now())
-    ids = Ids(node, clock)
-    directory = PostgresDirectory(stores.pool, stores.reactor, NoNews(), Sealing(settings.dkim.keys))
-    postmaster = settings.server.postmaster
-    routing = RoutingService(
-        directory=directory,
-        hostname=settings.server.hostname,
-        postmaster=postmaster.address if postmaster else None,
-    )
-    reporting = Reporting(
-        directory=directory,
-        route=routing.route,
-        sign=Signing(directory=directory, offload=Here(), clock=stores.reactor, wall=clock).sign_report,
-        next_id=ids.next,
-        hostname=settings.server.hostname,
-        lifetime_seconds=settings.queue.lifetime,
-        delay_notice_seconds=settings.queue.delay_notice,
-    )
-    try:
-        job = await stores.queue.seize(message, node.owner)
+    def __init__(self, stores: Stores, settings: Settings, by: str) -> None:
+        self._queue = stores.queue
+        self._by = by
+        self._clock = SystemClock()
+        self._nodes = PostgresNodes(stores.pool)
+        self._beaten_at = 0.0
+        directory = PostgresDirectory(stores.pool, stores.reactor, NoNews(), Sealing(settings.dkim.keys))
+        postmaster = settings.server.postmaster
+        routing = RoutingService(
+            directory=directory,
+            hostname=settings.server.hostname,
+            postmaster=postmaster.address if postmaster else None,
+        )
+        self._reporting = Reporting(
+            directory=directory,
+            route=routing.route,
+            sign=Signing(directory=directory, offload=Here(), clock=stores.reactor, wall=self._clock).sign_report,
+            next_id=lambda: self._ids.next(),
+            hostname=settings.server.hostname,
+            lifetime_seconds=settings.queue.lifetime,
+            delay_notice_seconds=settings.queue.delay_notice,
+        )
+
+    async def begin(self) -> None:
+        """Become a node."""
+        self._node = await self._nodes.join(self._by, self._clock.now())
+        self._ids = Ids(self._node, self._clock)
+        self._beaten_at = self._clock.boottime()
+
+    async def end(self) -> None:
+        """Be a node no more."""
+        await self._nodes.leave(self._node.owner, self._clock.now(), self._ids.last)
+
+    async def give_back(self, message: int, rows: Sequence[int] = ()) -> Settlement | None:
+        """End what waits of a message unserved and tell its sender; return what was written, None for nothing.
+
+        With `rows` only these recipients, by their n.
+        """
+        await self._beat()
+        job = await self._queue.seize(message, self._node.owner, rows)
         if job is None:
             return None
         try:
-            content = await stores.queue.content(job.content_id)
+            content = await self._queue.content(job.content_id)
         except KeyError:
             content = b""
-        now = clock.now()
-        settlement = await reporting.reported(job, return_to_sender(job, now, by), content, now)
-        await stores.queue.settle([settlement], node.owner, now)
-    finally:
-        await nodes.leave(node.owner, clock.now(), ids.last)
-    return settlement
+        now = self._clock.now()
+        settlement = await self._reporting.reported(job, return_to_sender(job, now, self._by), content, now)
+        await self._queue.settle([settlement], self._node.owner, now)
+        return settlement
+
+    async def _beat(self) -> None:
+        """Stay alive in the eyes of the others, who watch beats."""
+        now = self._clock.boottime()
+        if now - self._beaten_at >= BEAT_SECONDS:
+            self._beaten_at = now
+            await self._nodes.beat(self._node.owner, self._ids.last, {})

@@ -30,7 +30,7 @@ from tests.stores import database
 EMPTY = """
 with m as (delete from messages), c as (delete from message_content), q as (delete from message_queue),
     e as (delete from message_events), k as (delete from message_keys), n as (delete from nodes),
-    h as (delete from holds)
+    h as (delete from holds), a as (delete from audit)
 delete from node_slots
 """
 

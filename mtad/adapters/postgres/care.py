@@ -26,6 +26,7 @@ from found m join message_queue q on q.message = m.id
 order by m.id, q.n
 """
 _ONE = _WAITING.format(which="id = %s")
+_SOME = _WAITING.format(which="id = any(%s)")
 _OLDEST = _WAITING.format(
     which="""(%s::bigint is null or m.organisation = %s) and exists (
         select from message_queue q where q.message = m.id and (%s::text is null or q.status = %s)
@@ -117,9 +118,9 @@ async def remove(pool: Pool, message: int, now: float, by: str) -> int:
     """Remove a message's rows that nobody delivers, and the message with its last one."""
 
     async def work(cursor: Cursor) -> int:
-        await cursor.query(_LOCK, ([message], [message]))
+        await lock(cursor, [message])
         removed = await _tell(cursor, REMOVED, message, now, by, await cursor.query(_REMOVE, (message,)))
-        await cursor.execute(_CLEAN, ([message], ALL_CONTENTS))
+        await clean(cursor, [message])
         return removed
 
     return await pool.interact(work)
@@ -144,14 +145,24 @@ async def expire_quarantined(pool: Pool, before: float, now: float, by: str) -> 
 
 async def _expire(pool: Pool, messages: list[int], before: float, now: float, by: str) -> int:
     async def work(cursor: Cursor) -> int:
-        await cursor.query(_LOCK, (messages, messages))
+        await lock(cursor, messages)
         removed = sorted(await cursor.query(_REMOVE_EXPIRED, (messages, before)))
         for message, rows in groupby(removed, key=lambda row: row[0]):
             await _tell(cursor, REMOVED, message, now, by, [row[1:] for row in rows])
-        await cursor.execute(_CLEAN, (messages, ALL_CONTENTS))
+        await clean(cursor, messages)
         return len(removed)
 
     return await pool.interact(work)
+
+
+async def lock(cursor: Cursor, messages: list[int]) -> None:
+    """Hold messages, and those that share their contents, before rows of them are removed."""
+    await cursor.query(_LOCK, (messages, messages))
+
+
+async def clean(cursor: Cursor, messages: list[int]) -> None:
+    """Remove those of them that have no rows, and contents no message carries, whatever else is kept."""
+    await cursor.execute(_CLEAN, (messages, ALL_CONTENTS))
 
 
 async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, rows: Sequence[tuple[int, str]]) -> int:
@@ -197,6 +208,17 @@ async def listing(pool: Pool, status: Status | None, limit: int, organisation: i
     """Return messages with rows of that status, all their rows, oldest first."""
     word = None if status is None else status.value
     return _waitings(await pool.query(_OLDEST, (organisation, organisation, word, word, limit)))
+
+
+async def content_of(pool: Pool, message: int) -> int:
+    """Return the id of a message's content; of one that is gone its own, which the first of an acceptance shares."""
+    found = await pool.query("select content_id from messages where id = %s", (message,))
+    return int(found[0][0]) if found else message
+
+
+async def messages(pool: Pool, numbers: list[int]) -> list[Waiting]:
+    """Return those of these messages that have rows, with all of them, oldest first."""
+    return _waitings(await pool.query(_SOME, (numbers,)))
 
 
 async def waiting(pool: Pool, message: int) -> Waiting | None:

@@ -8,15 +8,18 @@ until then a claim sees by it how long a row waited behind it (`statements`).
 The table's trigger notifies of every change.
 """
 
+from dataclasses import dataclass
+
 from zope.interface import implementer
 
-from mtad.adapters.postgres import events
+from mtad.adapters.postgres import care, events
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.interfaces import IHolds
 from mtad.model.address import from_plain
 from mtad.model.event import kept_event, let_go_event
 from mtad.model.hold import FREED_AT_ONCE, HOLDS_KEPT_SECONDS, Hold, HoldScope
 from mtad.model.identity import parse_id
+from mtad.model.job import Waiting
 
 UNKNOWN = "the end of its hold"
 """Who released a row whose hold does not exist any more."""
@@ -72,6 +75,26 @@ from picked, (select to_timestamp(%s) as now) as at
 where q.message = picked.message and q.n = picked.n
 returning q.message, q.organisation, q.recipient, picked.released_by
 """
+
+_HELD = """
+select h.id, h.scope, h.what, h.organisation, h.reason, h.held_by, extract(epoch from h.created_at)::float8,
+    extract(epoch from h.expires_at)::float8, o.name, coalesce(k.rows, 0)
+from holds h left join organisations o on o.id = h.organisation left join (
+    select hold, count(*) as rows from message_queue where hold is not null group by hold
+) as k on k.hold = h.id
+where h.released_at is null order by h.id
+"""
+_KEPT = "select count(*) from message_queue where hold = any(%s)"
+_KEPT_MESSAGES = "select distinct message from message_queue where hold = any(%s) order by 1 limit %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold as people look at it: the name of its organisation, if it has one, and how many rows it keeps."""
+
+    hold: Hold
+    organisation: str | None
+    rows: int
 
 
 @implementer(IHolds)
@@ -148,6 +171,18 @@ async def place(cursor: Cursor, hold: Hold) -> int:
 async def release(cursor: Cursor, hold: int, now: float, by: str) -> bool:
     """Let a hold be over, in a transaction of the caller's; False when it is none that stands."""
     return await cursor.execute(_RELEASE, (now, by, hold)) > 0
+
+
+async def held(pool: Pool) -> list[Held]:
+    """Return the holds that stand, as people look at them."""
+    return [Held(_hold(*row[:8]), *row[8:]) for row in await pool.query(_HELD)]
+
+
+async def kept_by(pool: Pool, holds: list[int], limit: int) -> tuple[int, list[Waiting]]:
+    """Return how many rows some holds keep, and up to `limit` messages they are of."""
+    ((count,),) = await pool.query(_KEPT, (holds,))
+    found = await pool.query(_KEPT_MESSAGES, (holds, limit))
+    return int(count), await care.messages(pool, [message for (message,) in found])
 
 
 def _hold(
