@@ -42,6 +42,10 @@ def read(
     names = tags.listed(tags.present(found, b"h"))
     if len(names) > MAX_NAMES:
         raise ValueError("h= has too many names")
+    from_count = len(header.places(b"from"))
+    if from_count > 1 and names.count(b"from") < from_count:
+        # Another author, put on top later, would be shown in the name of the one who signed (RFC 6376 §8.15).
+        raise ValueError("not every From field is signed")
     signed_at, expires_at = tags.number(found, b"t"), tags.number(found, b"x")
     if signed_at is not None and expires_at is not None and expires_at <= signed_at:
         raise ValueError("it expires before it was made")

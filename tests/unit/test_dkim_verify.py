@@ -129,6 +129,12 @@ class VerifyTest(SynchronousTestCase):
         made = signed(head=HEAD.replace(b"To:", b"Subject: one\r\nTo:"))
         self.assertIs(self.result(made.replace(b"Subject: one", b"Subject: two")).result, Result.PASS)
 
+    def test_no_author_may_be_put_on_top(self) -> None:
+        found = self.result(b"From: boss@acme.example\r\n" + signed())
+        self.assertEqual((found.result, found.reason), (Result.PERMERROR, "not every From field is signed"))
+        both = HEAD + b"From: boss@acme.example\r\n"
+        self.check(Result.PASS, "", TAGS.replace("from:", "from:from:"), head=both)
+
     def test_signatures_over_signatures(self) -> None:
         inner = signed()
         head, _, body = inner.partition(b"\r\n\r\n")
