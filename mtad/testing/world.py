@@ -24,6 +24,7 @@ from mtad.model.authentication import AS_THE_SERVER, OwnChecks, Strictness
 from mtad.model.event import Event
 from mtad.model.holdings import HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
+from mtad.model.process import ALONE, Part
 from mtad.model.tenant import LocalDelivery
 from mtad.service import build
 from mtad.testing.clock import MemoryWallClock
@@ -76,6 +77,7 @@ class World:
         zone: dict[str, list[str]] | None = None,
         counters: MemoryCounters | None = None,
         domain_care: MemoryDomainCare | None = None,
+        part: Part = ALONE,
     ) -> None:
         self.path = path
         self.settings = configured or settings(path)
@@ -98,7 +100,7 @@ class World:
         self._holdings: dict[str, list[HeldDomain]] = {}
         self._without_scram: set[str] = set()
         (path / "mail").mkdir(parents=True, exist_ok=True)
-        self.server = build(self.settings, self._ports())
+        self.server = build(self.settings, self._ports(), part)
         self.server.startService()
         self.turn()
 
