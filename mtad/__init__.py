@@ -12,7 +12,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, admission, proxied, protocol, dialogue, login, authentication, gate, turns,
                        session, submission, routing, reception, screening, verification, lookups
-    outbound/      L3  flow out: queue, worker, delivery, local, remote, client, session, duty, bounce
+    outbound/      L3  flow out: queue, worker, holding, delivery, local, remote, client, session, duty, bounce
     domains/       L3  care of domains: dns_check, keys, standing, look, service; records
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
@@ -37,7 +37,7 @@ The journey of a message:
      6  a route for every recipient          inbound/routing around routing/route
      7  stamp                                message/submission, trace, inbound/signing around verification/signing
      8  accept: one transaction, then 250    IQueue.accept
-     9  hand over or claim                   outbound/queue, outbound/worker
+     9  hand over or claim, unless held      outbound/queue, worker, claiming; outbound/holding around policy/holds
     10  deliver: hosts, TLS, talk            outbound/delivery, local, remote around routing/exchangers, guard; client,
                                              session around smtp/client
     11  when again                           scheduling/retry
