@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test programs test-pg15 faults fuzz bench
+.PHONY: install run test programs test-pg15 faults stateful fuzz bench
 
 install: $(VENV)/.for-tests
 
@@ -56,6 +56,12 @@ test-pg15:
 faults: export MTAD_TEST_KILL_ROUNDS ?= 10
 faults: $(VENV)/.for-tests
 	@$(BIN)/python -m twisted.trial tests.system.test_kill
+
+# Random interleavings of what happens to rows, new ones each time; docs/testing.md.
+stateful: export MTAD_TEST_INTERLEAVINGS ?= 10000
+stateful: export HYPOTHESIS_PROFILE ?= default
+stateful: $(VENV)/.for-tests
+	@$(BIN)/python -m twisted.trial tests.contract.test_ownership
 
 # Hostile octets against the conversations of both sides; MTAD_FUZZ_SEED draws the same ones again.
 fuzz: export MTAD_FUZZ_INPUTS ?= 100000
