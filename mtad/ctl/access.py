@@ -84,14 +84,6 @@ class Access:
 
         return self._do(writing)
 
-    def reach_out(self, work: Callable[[IReactor, Pool], Awaitable[T]]) -> T:
-        """Return what `work` comes to that also asks others than the database."""
-
-        async def reaching(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
-            return await work(reactor, pool)
-
-        return self._do(reaching)
-
     def _do(self, work: Callable[[IReactor, Parameters, Pool], Awaitable[T]]) -> T:
         settings = self.settings()
         with _database(settings) as parameters:

@@ -95,7 +95,7 @@ def verify(context: click.Context, name: str, as_json: bool) -> None:
         await on_record(pool, "domain verify", name, int(look.proves) + len(moved))
         return look, moved
 
-    found, moved = access.reach_out(work)
+    found, moved = access.watch(work)
     if as_json:
         print_json(_look_json(found, moved))
     else:

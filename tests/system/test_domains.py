@@ -86,6 +86,9 @@ class KeysTest(DomainsCase):
         self.assertIn("generated -> revoked", await self.mtactl("dkim", "retire", ACME, "s2"))
         self.assertIn("active -> retiring", await self.mtactl("dkim", "retire", ACME, "s1"))
         self.assertIn("is retiring already", await self.refused("dkim", "retire", ACME, "s1"))
+        noted = await self.pool.query("select command, what from audit where command like '% dkim %' order by id")
+        retired = [("mtactl dkim retire", f"{selector}._domainkey.{ACME}") for selector in ("s2", "s1")]
+        self.assertEqual(noted, [("mtactl dkim generate", f"s2._domainkey.{ACME}"), *retired])
         self.assertNotIn("s2._domainkey", await self.mtactl("dkim", "list", ACME))
 
     async def test_an_apply_leaves_what_is_begun_and_brings_back_nothing_that_is_gone(self) -> None:
