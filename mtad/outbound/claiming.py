@@ -14,6 +14,7 @@ from mtad.outbound.ready import ReadyLanes
 
 SLICES_A_ROUND = 10
 CLAIMS_A_SLICE = 10
+MOST_CLAIMS = 3
 
 
 class Claiming:
@@ -106,5 +107,10 @@ class Claiming:
 
 
 def _rounded(picked: Mapping[Lane, int]) -> dict[Lane, int]:
-    """Return rows to ask for, in powers of two: a claim asks for the same of each lane, and few claims are enough."""
+    """Return rows to ask for: a claim asks for the same of each lane, and few claims have to be enough.
+
+    More than a few different counts become powers of two.
+    """
+    if len(set(picked.values())) <= MOST_CLAIMS:
+        return dict(picked)
     return {lane: 1 << (count.bit_length() - 1) for lane, count in picked.items()}

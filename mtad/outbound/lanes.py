@@ -7,6 +7,9 @@ third of what its organisation may still begin, and who has none may begin one. 
 slots, and one destination that hangs leaves its organisation's others room. A place (a server with a bounded number of
 connections) has no more begun jobs than it takes connections: to wait for one there would waste a slot.
 
+Claims go ahead of that only where jobs end quickly, so that the next ones are here by then, and by one for whoever has
+none: what is claimed for a server that hangs could not be tried by anybody else.
+
 What may not begin is looked at again when that may have changed, not at every turn: an organisation, a lane and a job
 that is too large when some job has ended, one of those that wait for a place when a job there has.
 """
@@ -81,6 +84,8 @@ class Lanes:
         self._claimed: Counter[Hashable] = Counter()
         self._waiting_claimed_count = 0
         self._in_vain: set[Lane] = set()
+        # How many jobs have ended lately.
+        self._moved: Counter[Hashable] = Counter()
         self._capped: list[int] = []
         self._set_aside: list[Path] = []
         self._parked: dict[str, OrderedDict[Path, None]] = {}
@@ -103,7 +108,7 @@ class Lanes:
     def organisation_room(self, organisation: int) -> int:
         """Return how many jobs of an organisation could be claimed now."""
         room = (self._left - ORGANISATION_SHARE * self._in_hand[organisation]) // (ORGANISATION_SHARE + 1)
-        return min(self.room, max(room, self._least(organisation)))
+        return min(self.room, max(room + self._ahead(organisation), self._least(organisation)))
 
     def place_of(self, lane: Lane) -> str | None:
         """Return the place where a lane's jobs need a connection."""
@@ -115,15 +120,19 @@ class Lanes:
         if place is None:
             return self.room
         left = self._bounds.at_place - self._in_hand[_place(place)]
-        ahead = max(1, self._bounds.at_place // AHEAD_SHARE)
-        return max(left, self._least(lane) if left + ahead > 0 else 0)
+        most_ahead = max(1, self._bounds.at_place // AHEAD_SHARE)
+        return max(0, left + self._ahead(_place(place)), self._least(lane) if left + most_ahead > 0 else 0)
 
     def lane_room(self, lane: Lane) -> int:
         """Return how many jobs of a lane could be claimed now."""
         organisation = self.organisation_room(lane.organisation)
         unused = self._left - ORGANISATION_SHARE * self._in_hand[lane.organisation]
         room = (unused - LANE_SHARE * self._in_hand[lane]) // (LANE_SHARE + ORGANISATION_SHARE + 1)
-        return min(organisation, self.place_room(lane), max(room, self._least(lane)))
+        return min(organisation, self.place_room(lane), max(room + self._ahead(lane), self._least(lane)))
+
+    def _ahead(self, key: Hashable) -> int:
+        """Return how many more are claimed than may begin now: as many as ended lately, while there are free slots."""
+        return min(self._moved[key], self._bounds.slots // AHEAD_SHARE, max(0, self._left))
 
     def _least(self, key: Hashable) -> int:
         """Return 1 for who has no claimed job in hand: what is handed over must not keep out what waits for long.
@@ -172,11 +181,16 @@ class Lanes:
         self._begun_count -= 1
         self._count(self._begun, leaf, -1)
         self._count(self._in_hand, leaf, -1)
+        self._count(self._moved, leaf, 1)
         if job.content is None:
             self._count(self._claimed, leaf, -1)
         self._in_vain = {each for each in self._in_vain if each != lane and self._begun[each]}
         self._look_again()
         self._unpark(place)
+
+    def pass_time(self) -> None:
+        """Remember less of what ended; called about once a second."""
+        self._moved = Counter({key: count // 2 for key, count in self._moved.items() if count > 1})
 
     def older(self, came_before: float) -> Iterator[Job]:
         """Take out and return the jobs that came before that time."""

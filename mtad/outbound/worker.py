@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
 from mtad.interfaces import IJournal, IQueue, IWallClock
@@ -41,6 +41,7 @@ CONTENT_COPIES = 2
 """A content is there once more in the form it leaves in."""
 ROW_OCTETS = 2 * 1024
 """About what a row takes in memory besides the content."""
+BEGUN_A_TURN = 5
 CLAIMED_SHARE = 10
 """A trip to the database before the next round is worth it for so great a part of the slots."""
 SETTLE_AGAIN_SECONDS = 1.0
@@ -106,6 +107,7 @@ class Worker(Service):
             closed=holds.closes,
             took=self._take_claimed,
         )
+        self._pump_to_come: IDelayedCall | None = None
         self._books: dict[tuple[int, int], int] = {}
         self._tasks = Tasks(clock, journal)
         self._deliveries = Tasks(clock, journal)
@@ -215,6 +217,7 @@ class Worker(Service):
     async def _round(self) -> None:
         if not self._membership.good:
             self._delivery.abort()
+        self._lanes.pass_time()
         self._expire(self._clock.seconds() - BEGIN_WITHIN_SECONDS)
         await self._release()
         self._journal.record("queue.memory", jobs=len(self._books), octets=self._content_octets)
@@ -260,11 +263,22 @@ class Worker(Service):
         return job.content is not None or alone or self._has_room(job)
 
     def _pump(self) -> None:
-        """Begin jobs whose turn it is."""
-        while self._membership.good and self._holds.known and (job := self._lanes.begin(self._fits)) is not None:
+        """Begin jobs whose turn it is, some now and the others in turns of their own: nobody waits for all of them."""
+        for _ in range(BEGUN_A_TURN):
+            if not (self._membership.good and self._holds.known):
+                return
+            job = self._lanes.begin(self._fits)
+            if job is None:
+                return
             if job.content is None:
                 self._hold(job)
             self._deliveries.start(self._deal_with(job), "delivery")
+        if self._pump_to_come is None:
+            self._pump_to_come = self._clock.callLater(0, self._pump_on)
+
+    def _pump_on(self) -> None:
+        self._pump_to_come = None
+        self._pump()
 
     async def _deal_with(self, job: Job) -> None:
         try:

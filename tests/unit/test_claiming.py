@@ -114,6 +114,7 @@ class ClaimingTest(SynchronousTestCase):
         self.end_all()
         self.again()
         self.assertGreater(len(self.claimed), 8)
+        self.assertLess(len([job for job in self.running if job.destination == "mx:full.example"]), 5)
 
     def test_a_lane_that_is_empty_is_forgotten(self) -> None:
         self.queue(1, "mx:a.example", rows=2)
