@@ -89,20 +89,21 @@ class Ports:
 class SocketNetwork:
     """The network of this machine, on this reactor; `inherited` are the listening sockets of each address.
 
-    Where they are given nothing is bound.
+    Where they are given nothing is bound; they are this network's, which closes each when its port is stopped.
     """
 
     def __init__(self, reactor: IReactor, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
         self._reactor = reactor
-        self._inherited = inherited
+        self._inherited = None if inherited is None else dict(inherited)
 
     def listen(self, address: str, factory: Factory) -> Ports:
         """Bind and listen at once; InvalidInput names the address and what the kernel says."""
         if self._inherited is not None:
             if address not in self._inherited:
                 raise InvalidInput(address, "the supervisor does not listen there")
-            return self.adopt(self._inherited[address], factory)
-        sockets = listening(address)
+            sockets = self._inherited.pop(address)
+        else:
+            sockets = listening(address)
         try:
             return self.adopt(sockets, factory)
         finally:

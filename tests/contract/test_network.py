@@ -479,19 +479,23 @@ class SocketNetworkTest(NetworkContract, TestCase):
             self.assertFalse(self.network.is_ours(address), address)
 
     async def test_who_inherits_sockets_binds_none(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as inherited:
-            address = f"127.0.0.1:{inherited.getsockname()[1]}"
-            network = SocketNetwork(real_reactor, {address: [inherited]})
-            first, second = Talkers(), Talkers()
-            port = network.listen(address, first)
-            self.on_end(network.listen(address, second))
-            await port.stopListening()
-            accepted = second.next()
-            await network.dial(address, Talkers(), 5.0)
-            await accepted
-            self.assertEqual(first.talkers, [])
-        wrong = self.assertRaises(InvalidInput, network.listen, "127.0.0.1:0", Talkers())
-        self.assertEqual(str(wrong), "127.0.0.1:0: the supervisor does not listen there")
+        held = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(held.close)
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        one, two = (SocketNetwork(real_reactor, {address: [held.dup()]}) for _ in range(2))
+        first, second = Talkers(), Talkers()
+        port, other = one.listen(address, first), two.listen(address, second)
+        await port.stopListening()
+        accepted = second.next()
+        await one.dial(address, Talkers(), 5.0)
+        await accepted
+        self.assertEqual(first.talkers, [])
+        for network in (one, two):
+            wrong = self.assertRaises(InvalidInput, network.listen, address, Talkers())
+            self.assertEqual(str(wrong), f"{address}: the supervisor does not listen there")
+        await other.stopListening()
+        held.close()
+        self.on_end(SocketNetwork(real_reactor).listen(address, Talkers()))
 
     async def test_the_port_is_bound_when_listen_returns(self) -> None:
         port = self.network.listen("127.0.0.1:0", Talkers())
