@@ -292,7 +292,9 @@ class ProcessesTest(SynchronousTestCase):
         self.assertEqual(len(self.server.database_ask("select owner from nodes")), 1)
         self.assertEqual(len(self.lines("reload.begun")), 1)
         self.assertEqual(self.metric("server_processes"), 1)
-        ((who, command, what, count),) = self.server.database_ask("select who, command, what, count from audit")
+        ((who, command, what, count),) = self.server.database_ask(
+            "select who, command, what, count from audit where command like '%reload'"
+        )
         self.assertEqual((command, what, count), ("mtactl reload", "mx.test", 2))
         self.assertTrue(who)
 
@@ -315,7 +317,9 @@ class ProcessesTest(SynchronousTestCase):
         self.assertTrue(self.server.mtactl("drain", "--all", "--undo").endswith("working again\n"))
         self.assertTrue(self.greeting(self.server.smtp_port).startswith(b"220 "))
         self.assertEqual(self.get("/ready")[0], 200)
-        noted = self.server.database_ask("select command, what, count from audit order by id")
+        noted = self.server.database_ask(
+            "select command, what, count from audit where command like '%drain%' order by id"
+        )
         self.assertEqual(noted[:2], [("mtactl drain", str(owners[0]), 1), ("mtactl drain", "mx.test", 1)])
         self.assertEqual(noted[2][:2], ("mtactl drain --undo", "all nodes"))
 
