@@ -8,11 +8,12 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     verification/  L1  whose mail it is, over DNS facts already known: spf, dkim, arc, dmarc, iprev, signing, keys
     policy/        L1  one stage a module: decide(facts) -> Verdict
     routing/       L1  where a recipient leads, and which hosts take its mail
-    scheduling/    L1  when to try again, and when to tell that it takes long
+    scheduling/    L1  when to try again or to tell that it takes long, whose turn it is, how much memory is held
     interfaces.py  L2  the ports
-    inbound/       L3  flow in: factory, admission, proxied, protocol, dialogue, login, authentication, gate, turns,
-                       session, submission, routing, reception, screening, verification, lookups
-    outbound/      L3  flow out: queue, worker, holding, delivery, local, remote, client, session, duty, bounce
+    inbound/       L3  flow in: factory, admission, backpressure, proxied, protocol, dialogue, login, authentication,
+                       gate, turns, session, submission, routing, reception, screening, verification, lookups
+    outbound/      L3  flow out: queue, worker, claiming, ready, lanes, holding, delivery, local, remote, client,
+                       session, duty, bounce
     domains/       L3  care of domains: dns_check, keys, standing, look, service; records
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests
