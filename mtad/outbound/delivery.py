@@ -77,11 +77,12 @@ class DeliveryService(Service):
         self._client.stop()
 
     def abort(self, stopping: bool = False) -> None:
-        """Drop every connection whose message is not sent whole: the lease is lost (DESIGN §8).
+        """Drop what waits for a disk, and connections whose message is not sent whole: the lease is lost (DESIGN §8).
 
         When this server is `stopping` drop all others too: their outcome says that the message may arrive twice.
         """
         self._client.abort(stopping)
+        self._maildirs.abort()
 
     def deliver(self, job: Job, content: Content) -> defer.Deferred[list[Outcome]]:
         """Fire with one outcome a target, in their order; never fails."""

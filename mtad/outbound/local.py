@@ -6,10 +6,13 @@ lone message is written at once. The reactor itself never touches the disk. What
 one message at a time, so that large mail does not keep the small from its turn.
 
 Whatever is wrong with a disk or a directory is temporary: a Maildir is ours to repair, not the sender's to hear of.
+Nothing is begun without a good lease (DESIGN D8): who else has the message may have delivered it, and its reader moved
+it to where only a later claim looks.
 """
 
 import errno
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from twisted.python.failure import Failure
 from mtad.interfaces import IOffload
 from mtad.message.trace import delivered_to, return_path
 from mtad.model.content import Content
-from mtad.model.errors import Unavailable
+from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.job import Job, Target
 from mtad.model.outcome import Deferred, Delivered, Outcome, Scope
 from mtad.model.tenant import Mailbox
@@ -35,6 +38,7 @@ RUNS = 2
 LARGE_RUNS = 1
 
 _KNOWN_MAILBOXES = 100_000
+_NOT_OURS = "this server may not deliver it any more"
 
 _THIS_MAILBOX = frozenset({
     errno.EACCES, errno.EDQUOT, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM,
@@ -71,11 +75,15 @@ class _Line:
 
 
 class MaildirWriter:
-    """Writes messages into Maildirs below any root. `hostname` is the last part of every file name."""
+    """Writes messages into Maildirs below any root, as long as it `may`.
 
-    def __init__(self, offload: IOffload, hostname: str) -> None:
+    `hostname` is the last part of every file name.
+    """
+
+    def __init__(self, offload: IOffload, hostname: str, may: Callable[[], bool] = lambda: True) -> None:
         self._offload = offload
         self._hostname = hostname
+        self._may = may
         self._small = _Line(RUNS)
         self._large = _Line(LARGE_RUNS)
         # Maildirs this process knows to be on disk with their directories' entries.
@@ -99,8 +107,17 @@ class MaildirWriter:
             return self._outcome(file, await waiting.done)
         except OSError as error:
             return self._outcome(file, maildir.problem(error))
+        except LeaseLost as lost:
+            return Deferred(lost.reason, Scope.OURS, "4.3.0")
         except Unavailable as trouble:
             return Deferred(str(trouble), Scope.HOST, "4.3.2")
+
+    def abort(self) -> None:
+        """Begin none of those that wait: the lease is lost, or was."""
+        for line in (self._small, self._large):
+            waiting = list(line.waiting)
+            line.waiting.clear()
+            self._excuse(Failure(LeaseLost(_NOT_OURS)), waiting)
 
     def _file(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: Content) -> File:
         address = mailbox.address
@@ -121,6 +138,9 @@ class MaildirWriter:
         """Begin as many batches as may be under way."""
         while line.waiting and line.runs:
             batch = line.next_batch()
+            if not self._may():
+                self._excuse(Failure(LeaseLost(_NOT_OURS)), batch)
+                continue
             line.runs -= 1
             run = self._offload.run(maildir.write, [waiting.file for waiting in batch])
             answered = run.addCallbacks(self._answer, self._excuse, callbackArgs=(batch,), errbackArgs=(batch,))

@@ -2,7 +2,8 @@
 
 A node raises its beat every 3 s. Its lease is good for 10 s after it *sent* its last successful beat, measured on the
 boot clock: past that it begins nothing. Another node is dead when its beat stood still for 15 s of our own monotonic
-time while all our own beats succeeded: no two clocks are compared, and when the database is away nobody dies.
+time while all our own beats succeeded: no two clocks are compared, and when the database is away nobody dies. Who was
+stopped itself for a while, as all nodes of a machine that stood still, saw nothing stand still.
 
 A node's row also says whether it drains; that is heard with each beat, the next of which can be had at once.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mtad.interfaces import IJournal, INodes, IWallClock
 from mtad.model.errors import LeaseLost, Unavailable
@@ -30,21 +31,36 @@ ORPHAN_SECONDS = 10.0
 
 @dataclass
 class Watch:
-    """Tells which nodes are dead from what one observer sees; `since` in the observer's monotonic seconds."""
+    """Tells which nodes are dead from what one observer sees; times are the observer's monotonic seconds.
+
+    `seen` is each one's beat, and since when it is that.
+    """
 
     seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+    looked_at: float = float("-inf")
 
     def blind(self) -> None:
         """Forget all: an observer whose own beat failed knows nothing of the others."""
         self.seen.clear()
 
     def observe(self, beats: Mapping[int, int], now: float) -> list[int]:
-        """Return the owners whose beat has stood still for too long."""
+        """Return the owners whose beat has stood still for too long.
+
+        Beats that fell due while the observer did not look are none that succeeded: it begins anew.
+        """
+        if now - self.looked_at >= LEASE_SECONDS:
+            self.blind()
+        self.looked_at = now
         self.seen = {
             owner: self.seen[owner] if owner in self.seen and self.seen[owner][0] == beat else (beat, now)
             for owner, beat in beats.items()
         }
         return [owner for owner, (_, since) in self.seen.items() if now - since >= DEAD_SECONDS]
+
+    def next_death(self, now: float) -> float:
+        """Return the seconds until somebody is dead that is seen alive, if no beat moves; infinite for never."""
+        left = (since + DEAD_SECONDS - now for _, since in self.seen.values())
+        return min((seconds for seconds in left if seconds > 0), default=float("inf"))
 
 
 class Membership(Service):
@@ -80,6 +96,7 @@ class Membership(Service):
         self._beat_again = False
         self._watch = Watch()
         self._taking_over: set[int] = set()
+        self._early: IDelayedCall | None = None
         self._tasks = Tasks(clock, journal)
         self._node: Node | None = None
         self._last_id = 0
@@ -94,10 +111,12 @@ class Membership(Service):
 
     def stopService(self) -> Deferred[None]:
         """Give up the membership: rows still owned are free at once."""
+        super().stopService()
         return Deferred.fromCoroutine(self._leave())
 
     async def _leave(self) -> None:
         await self._tasks.stop()
+        self._look_in_time(float("inf"))
         node, self._node = self._node, None
         self._good_until = float("-inf")
         if node is not None:
@@ -187,10 +206,18 @@ class Membership(Service):
 
     def _look_around(self, beats: dict[int, int]) -> None:
         others = {owner: beat for owner, beat in beats.items() if self._node is None or owner != self._node.owner}
-        for dead in self._watch.observe(others, self._clock.seconds()):
+        now = self._clock.seconds()
+        for dead in self._watch.observe(others, now):
             if dead not in self._taking_over:
                 self._taking_over.add(dead)
                 self._tasks.start(self._take_over(dead), "take over")
+        self._look_in_time(self._watch.next_death(now))
+
+    def _look_in_time(self, seconds: float) -> None:
+        """Look when somebody may be dead, if that is before the next beat: mail waits for it."""
+        if self._early is not None and self._early.active():
+            self._early.cancel()
+        self._early = self._clock.callLater(seconds, self.beat_now) if seconds < BEAT_SECONDS else None
 
     async def _take_over(self, dead: int) -> None:
         """Free a dead node's rows: beside the beat, which must not wait for a million of them."""

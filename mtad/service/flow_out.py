@@ -143,7 +143,7 @@ def _delivery(settings: Settings, ports: Ports, membership: Membership) -> Deliv
     )
     return DeliveryService(
         directory=ports.directory,
-        maildirs=MaildirWriter(offload=ports.offload, hostname=settings.server.hostname),
+        maildirs=MaildirWriter(offload=ports.offload, hostname=settings.server.hostname, may=lambda: membership.good),
         client=client,
         remote=RemoteDelivery(
             resolver=ports.resolver,
