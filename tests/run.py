@@ -9,6 +9,7 @@ check that is no suite as one of them. The exit status is 1 when anything failed
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,8 @@ def main() -> None:
     unknown = sorted(set(parts) - set(known))
     if unknown:
         sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(known)}")
+    # A shell has what it starts in the background ignore Ctrl-C, and so would the servers that are sent one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="mtad-test-") as directory:
         scratch = Path(directory)
         scratch.chmod(0o755)  # root's stores run as an account that has to pass through
