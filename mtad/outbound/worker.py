@@ -41,7 +41,6 @@ CONTENT_COPIES = 2
 """A content is there once more in the form it leaves in."""
 ROW_OCTETS = 2 * 1024
 """About what a row takes in memory besides the content."""
-BEGUN_A_TURN = 5
 CLAIMED_SHARE = 10
 """A trip to the database before the next round is worth it for so great a part of the slots."""
 SETTLE_AGAIN_SECONDS = 1.0
@@ -263,16 +262,15 @@ class Worker(Service):
         return job.content is not None or alone or self._has_room(job)
 
     def _pump(self) -> None:
-        """Begin jobs whose turn it is, some now and the others in turns of their own: nobody waits for all of them."""
-        for _ in range(BEGUN_A_TURN):
-            if not (self._membership.good and self._holds.known):
-                return
-            job = self._lanes.begin(self._fits)
-            if job is None:
-                return
-            if job.content is None:
-                self._hold(job)
-            self._deliveries.start(self._deal_with(job), "delivery")
+        """Begin the job whose turn it is, and the others in turns of the reactor's: nobody has to wait for them all."""
+        if not (self._membership.good and self._holds.known):
+            return
+        job = self._lanes.begin(self._fits)
+        if job is None:
+            return
+        if job.content is None:
+            self._hold(job)
+        self._deliveries.start(self._deal_with(job), "delivery")
         if self._pump_to_come is None:
             self._pump_to_come = self._clock.callLater(0, self._pump_on)
 
