@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install run test programs test-pg15 faults stateful fuzz bench
+.PHONY: install run test programs test-pg15 faults faults-long stateful fuzz bench
 
 install: $(VENV)/.for-tests
 
@@ -52,10 +52,14 @@ test-pg15:
 	@[ -e $(VENV)/.for-tests ] || { echo "$(VENV) is missing: make install" >&2; exit 1; }
 	@$(BIN)/python -m tests.postgres15
 
-# More rounds of `kill -9` than `make test` has, and told; MTAD_TEST_SEED draws the same moments again.
-faults: export MTAD_TEST_KILL_ROUNDS ?= 10
+# More rounds of killed servers and stores than `make test` has, and told, and what takes half a minute to go wrong;
+# MTAD_TEST_SEED draws the same moments again.
+faults: export MTAD_TEST_KILL_ROUNDS ?= 20
 faults: $(VENV)/.for-tests
-	@$(BIN)/python -m twisted.trial tests.system.test_kill
+	@$(BIN)/python -m twisted.trial tests.system.test_kill tests.system.test_faults tests.faults
+
+faults-long: export MTAD_TEST_KILL_ROUNDS ?= 200
+faults-long: faults
 
 # Random interleavings of what happens to rows, new ones each time; docs/testing.md.
 stateful: export MTAD_TEST_INTERLEAVINGS ?= 10000

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import count
 
 PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.02
 _FILLING = "0123456789abcdef" * 4 + "\r\n"
 
 
@@ -19,17 +20,20 @@ def text_of(reverse_path: str) -> bytes:
 
 
 class Load:
-    """Sends to `recipients` in turn while `up`; `close` ends it."""
+    """Sends to `recipients` in turn while `up`, by the port or by several in turn; `close` ends it."""
 
-    def __init__(self, port: int, recipients: Sequence[str], threads: int = 4) -> None:
+    def __init__(self, port: int | Sequence[int], recipients: Sequence[str], threads: int = 4) -> None:
         self.acknowledged: set[str] = set()
-        self._port = port
+        ports = (port,) if isinstance(port, int) else port
         self._recipients = recipients
         self._numbers = count()
         self._up = threading.Event()
         self._ending = threading.Event()
         self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(ports[number % len(ports)],), daemon=True)
+            for number in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -54,15 +58,15 @@ class Load:
         for thread in self._threads:
             thread.join(PATIENCE_SECONDS)
 
-    def _run(self) -> None:
+    def _run(self, port: int) -> None:
         while not self._ending.is_set():
             self._up.wait()
             try:
-                with smtplib.SMTP("127.0.0.1", self._port, timeout=PATIENCE_SECONDS) as client:
+                with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_SECONDS) as client:
                     while not self._ending.is_set():
                         self._send(client)
             except (OSError, smtplib.SMTPException):
-                pass  # the server was killed
+                self._ending.wait(_PAUSE_SECONDS)  # the server was killed
 
     def _send(self, client: smtplib.SMTP) -> None:
         number = next(self._numbers)

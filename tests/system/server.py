@@ -55,15 +55,21 @@ def free_port() -> int:
 class RunningServer:
     """An mtad below a new directory, with a database of its own. `start` and `kill` may alternate; `close` ends it.
 
-    Where `trusted` names a file of certificates, these are what its machine trusts.
+    Where `trusted` names a file of certificates, these are what its machine trusts. `stores` are the parameters of a
+    database to use instead.
     """
 
-    def __init__(self, sections: Mapping[str, Mapping[str, object]] | None = None, trusted: Path | None = None) -> None:
+    def __init__(
+        self,
+        sections: Mapping[str, Mapping[str, object]] | None = None,
+        trusted: Path | None = None,
+        stores: Mapping[str, str] | None = None,
+    ) -> None:
         self._environment = os.environ | ({"SSL_CERT_FILE": str(trusted)} if trusted else {})
         self.path = Path(tempfile.mkdtemp(prefix="mtad-test-"))
         self.smtp_port, self.submission_port, self.submissions_port = free_port(), free_port(), free_port()
         self.http_port = free_port()
-        self._stores = stores = database()
+        self.stores = stores = dict(stores) if stores else database()
         configured: dict[str, dict[str, object]] = {
             "server": {
                 "hostname": "mx.test",
@@ -94,12 +100,12 @@ class RunningServer:
 
     def database_do(self, sql: str) -> None:
         """Run a statement in this server's database, behind its back."""
-        with closing(psycopg2.connect(**self._stores)) as connection, connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(**self.stores)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(sql)
 
     def database_ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what a query finds in this server's database."""
-        with closing(psycopg2.connect(**self._stores)) as connection, connection.cursor() as cursor:
+        with closing(psycopg2.connect(**self.stores)) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor.fetchall())
 
