@@ -58,8 +58,8 @@ faults: export MTAD_TEST_KILL_ROUNDS ?= 20
 faults: $(VENV)/.for-tests
 	@$(BIN)/python -m twisted.trial tests.system.test_kill tests.system.test_faults tests.faults
 
-faults-long: export MTAD_TEST_KILL_ROUNDS ?= 200
-faults-long: faults
+faults-long:
+	@$(MAKE) --no-print-directory faults MTAD_TEST_KILL_ROUNDS=200
 
 # Random interleavings of what happens to rows, new ones each time; docs/testing.md.
 stateful: export MTAD_TEST_INTERLEAVINGS ?= 10000
