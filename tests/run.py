@@ -2,9 +2,10 @@
 
     python -m tests.run [PART ...]
 
-Parts are lint, format, types and the directories of tests. Each is told in a line when it ends, with all its output if
-it failed, and with the reasons of what it skipped. The last line is `N passed, N failed, N skipped`: tests, and each
-check that is no suite as one of them. The exit status is 1 when anything failed.
+Parts are lint, format, types and the directories of tests. Each is told in a line when it ends, with what it complained
+of if it failed, and with the reasons of what it skipped. In the end each failure is told once more in a line, and the
+last line is `N passed, N failed, N skipped`: tests, and each check that is no suite as one of them. The exit status is
+1 when anything failed.
 """
 
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from shutil import rmtree
 
@@ -36,7 +38,9 @@ CHECKS = {
 SUITES = ("system", "contract", "scenario", "unit", "corpus", "quality")
 AT_ONCE = 2
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
-
+_RULE = "=" * 79
+_FAILURE = re.compile(r"^\[(?:FAIL|ERROR|SUCCESS!\?!)\]$")
+_LONGEST_REASON = 300
 _SKIPPED = re.compile(r"^\[SKIPPED\]\n(.+)$", re.MULTILINE)
 
 
@@ -70,6 +74,25 @@ def tally_of_suite(output: str, status: int) -> Tally:
 def reasons_to_skip(output: str) -> list[str]:
     """Return what trial told of why tests were skipped, each reason once."""
     return sorted(set(_SKIPPED.findall(output)))
+
+
+def complaints(output: str) -> str:
+    """Return what a suite printed from its first failure on; all of it where it did not get so far."""
+    _, rule, found = output.partition(f"\n{_RULE}\n")
+    return found if rule else output
+
+
+def failures(output: str) -> list[str]:
+    """Return a line for each test that trial tells of as failed: its name, and the last line of why."""
+    told = []
+    for block in complaints(output).split(_RULE):
+        lines = block.strip().partition("\n" + "-" * 79)[0].splitlines()
+        if not lines or not _FAILURE.match(lines[0]):
+            continue
+        names = list(takewhile(lambda line: line.startswith("tests."), (line for line in reversed(lines) if line)))
+        reason = next((line for line in reversed(lines[1:]) if line and line not in names), "")
+        told += [f"{name}: {reason[:_LONGEST_REASON]}" for name in reversed(names)]
+    return told
 
 
 def tally_of_check(status: int) -> Tally:
@@ -119,17 +142,21 @@ def shared_stores(scratch: Path) -> Iterator[None]:
 def run(parts: Sequence[str], scratch: Path) -> Tally:
     """Run parts, the given order first, telling each as it ends."""
     total = Tally()
+    failed: list[str] = []
     with ThreadPoolExecutor(AT_ONCE) as workers:
         begun = time.monotonic()
         running = {workers.submit(run_part, part, scratch): part for part in parts}
         for done in as_completed(running):
             tally, output = done.result()
             if tally.failed:
-                print(output)
+                print(complaints(output))
+                failed += failures(output) or [running[done]]
             print(f"{running[done]:9} {tally}, after {time.monotonic() - begun:.0f} s", flush=True)
             for reason in reasons_to_skip(output):
                 print(f"{'':9} skipped: {reason}", flush=True)
             total += tally
+    for failure in failed:
+        print(f"failed: {failure}")
     return total
 
 
