@@ -141,8 +141,10 @@ class VerificationService(Service):
         """Return the results with DMARC's, and the answers they rest on."""
         aligned = Dmarc(Result.NONE)
         if wants.dmarc:
-            identifiers = _identifiers(found.spf, found.dkim)
-            aligned = await lookups.run(lambda facts: dmarc.evaluate(facts, authors, identifiers))
+            passed, undecided = (
+                _identifiers(found.spf, found.dkim, result) for result in (Result.PASS, Result.TEMPERROR)
+            )
+            aligned = await lookups.run(lambda facts: dmarc.evaluate(facts, authors, passed, undecided))
         answers = tuple(map(_told, islice(lookups.used.values(), MAX_ANSWERS_TOLD)))
         return Authentication(found.spf, found.dkim, found.arc, aligned, found.iprev, answers)
 
@@ -197,14 +199,11 @@ def _authors(block: bytes) -> tuple[str, ...]:
         return ()
 
 
-def _identifiers(found: tuple[Spf, ...], signatures: tuple[Dkim, ...]) -> Identifiers:
-    """Return what is authenticated: of the envelope only the identity that counts (RFC 9989 §4.4)."""
-    counting = found[:1]
-    every: tuple[Spf | Dkim, ...] = (*counting, *signatures)
+def _identifiers(found: tuple[Spf, ...], signatures: tuple[Dkim, ...], result: Result) -> Identifiers:
+    """Return what has that result: of the envelope only the identity that counts (RFC 9989 §4.4)."""
     return Identifiers(
-        spf=next((each.domain for each in counting if each.result is Result.PASS), None),
-        dkim=tuple(each.domain for each in signatures if each.result is Result.PASS),
-        undecided=tuple(each.domain for each in every if each.result is Result.TEMPERROR),
+        spf=next((each.domain for each in found[:1] if each.result is result), None),
+        dkim=tuple(each.domain for each in signatures if each.result is result),
     )
 
 

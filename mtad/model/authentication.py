@@ -119,8 +119,9 @@ class DmarcPolicy(Enum):
 class Dmarc:
     """DMARC of the author's domain `domain` (RFC 9989 §5.3), whose record was found at `record_domain`.
 
-    `policy` is what applies to it, the `sp`, `np` and `t` of the record already considered; None when there is no
-    record. `aligned` names what passed in alignment, such as `dkim=example.org`.
+    `policy` is what applies to it, the `sp`, `np` and `t` of the record already considered: the strictest that may
+    apply where the DNS leaves that open, None when there is no record or none is known. `aligned` names what passed in
+    alignment, such as `dkim=example.org`.
     """
 
     result: Result

@@ -27,9 +27,10 @@ class Settled:
 def judge(found: Authentication, checks: Checks, trusted_sealers: Collection[str] = ()) -> Judgement:
     """Return what a domain with these checks makes of a message; where nothing is enforced, that is to take it.
 
-    What is temporary comes first: it never counts as a pass (RFC 7372 §3). An ARC chain that passes and has a sealer
-    among `trusted_sealers`, which saw DMARC pass, stands for DMARC's pass where that would have the message refused;
-    while the DNS leaves open whether such a chain passes, so is the answer.
+    What is temporary comes first: it never counts as a pass (RFC 7372 §3). It matters where it may end in a refusal or
+    a quarantine, or in a pass that another check would yield to. An ARC chain that passes and has a sealer among
+    `trusted_sealers`, which saw DMARC pass, stands for DMARC's pass where that would have the message refused; while
+    the DNS leaves open whether such a chain passes, so is the answer.
     """
     considered = (
         _dmarc(found, trusted_sealers) if checks.dmarc is Strictness.ENFORCE else None,
@@ -77,13 +78,14 @@ def trusted_sealer(found: Authentication, trusted: Collection[str]) -> str | Non
 
 def _dmarc(found: Authentication, trusted_sealers: Collection[str]) -> Refuse | Quarantine | None:
     dmarc = found.dmarc
-    if dmarc.result is Result.TEMPERROR:
-        return _refuse(replies.IDENTITY_TROUBLE, "identity-trouble")
     if dmarc.result is Result.PERMERROR:
         return _refuse(replies.NO_AUTHOR, "no-author")
-    if dmarc.result is not Result.FAIL or dmarc.policy is DmarcPolicy.NONE or trusted_sealer(found, trusted_sealers):
+    if dmarc.result not in (Result.FAIL, Result.TEMPERROR) or dmarc.policy is DmarcPolicy.NONE:
         return None
-    if found.arc.temporary and not set(trusted_sealers).isdisjoint(found.arc.sealers):
+    if trusted_sealer(found, trusted_sealers):
+        return None
+    sealer_is_open = found.arc.temporary and not set(trusted_sealers).isdisjoint(found.arc.sealers)
+    if sealer_is_open or dmarc.result is Result.TEMPERROR:
         return _refuse(replies.IDENTITY_TROUBLE, "identity-trouble")
     if dmarc.policy is DmarcPolicy.REJECT:
         return _refuse(replies.dmarc_refused(dmarc.domain), "dmarc-fail")
@@ -94,6 +96,9 @@ def _spf(found: Authentication) -> Refuse | None:
     if found.dmarc.result is Result.PASS:
         return None
     results = {each.result for each in found.spf if each.identity == "mailfrom"} or {each.result for each in found.spf}
+    if Result.FAIL in results and found.dmarc.result is Result.TEMPERROR:
+        # DMARC may yet pass, to which SPF would yield.
+        return _refuse(replies.IDENTITY_TROUBLE, "identity-trouble")
     if Result.FAIL in results:
         return _refuse(replies.SPF_FAILED, "spf-fail")
     return _refuse(replies.SPF_TROUBLE, "identity-trouble") if Result.TEMPERROR in results else None

@@ -73,36 +73,38 @@ def parse(text: bytes) -> Record | None:
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What is authenticated: the domain SPF passed for, and those of DKIM signatures that passed.
-
-    `undecided` are domains of which trouble with the DNS left open whether they passed.
-    """
+    """What is authenticated: the domain SPF passed for, and those of DKIM signatures that passed."""
 
     spf: str | None = None
     dkim: tuple[str, ...] = ()
-    undecided: tuple[str, ...] = ()
 
 
-def evaluate(facts: Facts, authors: Sequence[str], identifiers: Identifiers) -> Dmarc:
+NOBODY = Identifiers()
+
+
+def evaluate(facts: Facts, authors: Sequence[str], identifiers: Identifiers, undecided: Identifiers = NOBODY) -> Dmarc:
     """Return what DMARC says of a message; NotYetKnown.
 
     `authors` are the domains of the From field, A-labels without repeats. Of several the one that fares worst counts
-    (RFC 9989 §11.5).
+    (RFC 9989 §11.5). Of `undecided` trouble with the DNS left open whether they passed.
     """
     if not authors:
         return Dmarc(Result.PERMERROR, reason="the From field names no domain")
     if len(authors) > MAX_AUTHORS:
         return Dmarc(Result.PERMERROR, reason=f"the From field names more than {MAX_AUTHORS} domains")
-    found = [_of_one(facts, author, identifiers) for author in authors]
+    found = [_of_one(facts, author, identifiers, undecided) for author in authors]
     return max(found, key=_badness)
 
 
 def _badness(dmarc: Dmarc) -> tuple[int, int]:
+    harmless = dmarc.result is Result.TEMPERROR and dmarc.policy is DmarcPolicy.NONE
     order = (Result.PASS, Result.NONE, Result.FAIL, Result.TEMPERROR)
-    return order.index(dmarc.result), _STRICTNESS.index(dmarc.policy) if dmarc.policy else 0
+    result = Result.NONE if harmless else dmarc.result
+    # One that is open is worse than one of which nothing is asked.
+    return order.index(result), _STRICTNESS.index(dmarc.policy) + harmless if dmarc.policy else 0
 
 
-def _of_one(facts: Facts, author: str, identifiers: Identifiers) -> Dmarc:
+def _of_one(facts: Facts, author: str, identifiers: Identifiers, undecided: Identifiers) -> Dmarc:
     try:
         applied, record = _applied(facts, author)
     except _Ambiguous:
@@ -112,15 +114,18 @@ def _of_one(facts: Facts, author: str, identifiers: Identifiers) -> Dmarc:
     if record is None or record.policy is None:
         reason = "no DMARC record" if record is None else "the DMARC record has no usable policy"
         return Dmarc(Result.NONE, author, applied, reason=reason)
+    policies, open_because = _possible(facts, author, applied, record)
+    policy = max(policies, key=_STRICTNESS.index)
+    aligned: tuple[str, ...] = ()
     try:
-        policy = _tested(_chosen(facts, author, applied, record), record.testing)
         aligned = _aligned(facts, author, record, identifiers)
-        undecided = () if aligned else _aligned(facts, author, record, Identifiers(dkim=identifiers.undecided))
+        if not aligned and _aligned(facts, author, record, undecided):
+            # Neither pass nor fail where a query did not complete (RFC 9989 §5.3.6).
+            open_because = "the DNS left open whether the author's domain passes"
     except _Trouble as trouble:
-        return Dmarc(Result.TEMPERROR, author, applied, reason=str(trouble))
-    if undecided:
-        # Neither pass nor fail where a query did not complete (RFC 9989 §5.3.6).
-        return Dmarc(Result.TEMPERROR, author, applied, reason="the DNS left open whether the author's domain passes")
+        open_because = str(trouble)
+    if open_because and not aligned:
+        return Dmarc(Result.TEMPERROR, author, applied, policy=policy, reason=open_because)
     return Dmarc(
         Result.PASS if aligned else Result.FAIL,
         author,
@@ -143,14 +148,23 @@ def _applied(facts: Facts, author: str) -> tuple[str, Record | None]:
     return next(((domain, record) for domain, record in found.items() if record.psd == "y"), ("", None))
 
 
-def _chosen(facts: Facts, author: str, applied: str, record: Record) -> DmarcPolicy:
-    """Return which of a record's policies is meant for the author's domain (RFC 9989 §4.7)."""
+def _possible(facts: Facts, author: str, applied: str, record: Record) -> tuple[set[DmarcPolicy], str]:
+    """Return which of a record's policies is meant for the author's domain (RFC 9989 §4.7).
+
+    It is one, or where the DNS does not say whether that domain exists perhaps two; then also why.
+    """
     assert record.policy is not None
     if applied == author:
-        return record.policy
-    if record.nonexistent is not None and not _exists(facts, author):
-        return record.nonexistent
-    return record.subdomains or record.policy
+        return {_tested(record.policy, record.testing)}, ""
+    existing = _tested(record.subdomains or record.policy, record.testing)
+    if record.nonexistent is None:
+        return {existing}, ""
+    nonexistent = _tested(record.nonexistent, record.testing)
+    try:
+        return {existing if _exists(facts, author) else nonexistent}, ""
+    except _Trouble as trouble:
+        either = {existing, nonexistent}
+        return either, str(trouble) if len(either) > 1 else ""
 
 
 def _tested(policy: DmarcPolicy, testing: bool) -> DmarcPolicy:

@@ -134,6 +134,17 @@ class SpfTest(VerificationCase):
         self.send(letter())
         self.send(code="451 4.7.")
 
+    def test_nor_is_it_refused_while_dmarc_may_yet_pass(self) -> None:
+        self.host(OwnChecks(spf=ENFORCE))
+        self.zone["sender.example"] = [FAIL]
+        self.zone["_dmarc.sender.example"] = ["TXT v=DMARC1; p=none"]
+        self.zone[KEY_NAME] = [KEY]
+        self.world.resolver.trouble[KEY_NAME] = Status.TIMEOUT
+        self.send(letter(), code="451 4.7.0")
+        self.world.resolver.trouble.clear()
+        self.send(letter())
+        self.send(broken(), code="550 5.7.23")
+
     def test_the_null_reverse_path_is_the_greetings(self) -> None:
         self.zone["outside.example"] = [FAIL]
         self.send(sender="", code="550 5.7.23")
@@ -237,6 +248,53 @@ class DmarcTest(VerificationCase):
         self.world.resolver.trouble["sender.example"] = Status.TIMEOUT
         self.send(code="451 4.7.0")
 
+    def test_what_is_not_known_now_matters_only_where_it_may_refuse(self) -> None:
+        self.zone[KEY_NAME] = [KEY]
+        self.world.resolver.trouble[KEY_NAME] = Status.TIMEOUT
+        for text, code in (
+            ("p=none", "250 2.0.0"),
+            ("p=quarantine; t=y", "250 2.0.0"),
+            ("p=quarantine", "451 4.7.0"),
+            ("p=reject; t=y", "451 4.7.0"),
+            ("p=reject", "451 4.7.0"),
+            ("p=none; sp=reject", "250 2.0.0"),
+        ):
+            self.policy(text)
+            number = self.send(letter(), code=code)
+            if number:
+                self.assertRegex(str(self.told(number).facts["dmarc"]), "^temperror from=sender.example p=none")
+
+    def test_whether_a_name_exists_matters_only_where_it_decides(self) -> None:
+        from_sub = LETTER.replace(b"ann@sender", b"ann@sub.sender")
+        self.world.resolver.trouble["sub.sender.example"] = Status.SERVFAIL
+        for text, code in (
+            ("p=none; np=reject", "451 4.7.0"),
+            ("p=reject; np=none", "451 4.7.0"),
+            ("p=reject; sp=none; np=none", "250 2.0.0"),
+            ("p=none; np=quarantine; t=y", "250 2.0.0"),
+            ("p=reject; np=reject", "550 5.7.1"),
+        ):
+            self.policy(text)
+            self.send(from_sub, code=code)
+        self.policy("p=reject; np=none")
+        self.zone["sender.example"] = [PASS]
+        self.send(from_sub)
+
+    def test_of_several_authors_one_that_is_refused_counts(self) -> None:
+        self.zone[KEY_NAME] = [KEY]
+        self.world.resolver.trouble[KEY_NAME] = Status.TIMEOUT
+        self.policy("p=none")
+        self.policy("p=reject", "bank.example")
+        head = HEAD.replace(b"From: Ann <ann@sender.example>", b"From: boss@bank.example, ann@sender.example")
+        self.send(signed(SIGNED, head=head, body=BODY), code="550 5.7.1")
+
+    def test_whether_spf_may_be_aligned_is_its_own_strictness(self) -> None:
+        self.world.resolver.trouble["sub.sender.example"] = Status.SERVFAIL
+        self.policy("p=reject; adkim=s; aspf=r")
+        self.send(sender="ann@sub.sender.example", code="451 4.7.0")
+        self.policy("p=reject; adkim=r; aspf=s")
+        self.send(sender="ann@sub.sender.example", code="550 5.7.1")
+
     def test_no_author_and_several(self) -> None:
         self.send(b"Subject: hi\r\n\r\nhello\r\n", code="550 5.7.1")
         self.send(LETTER.replace(b"ann@sender.example", b"ann@[192.0.2.1]"), code="550 5.7.1")
@@ -295,6 +353,12 @@ class ArcTest(VerificationCase):
     def test_a_key_of_a_trusted_sealer_that_cannot_be_asked_for_is_to_be_asked_for_again(self) -> None:
         self.world.resolver.trouble["s._domainkey.hop1.example"] = Status.SERVFAIL
         self.send(test_arc.sealed(LETTER), code="451 4.7.0")
+
+    def test_what_a_trusted_sealer_vouches_for_waits_for_nothing(self) -> None:
+        self.world.resolver.trouble["sender.example"] = Status.SERVFAIL
+        self.send(code="451 4.7.0")
+        told = self.told(self.send(test_arc.sealed(LETTER)))
+        self.assertEqual(told.facts["rule"], ["acme.example: arc: hop1.example saw DMARC pass"])
 
 
 class SeveralDomainsTest(VerificationCase):

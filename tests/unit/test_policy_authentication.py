@@ -77,6 +77,10 @@ class JudgeTest(SynchronousTestCase):
         self.assertIsInstance(judge(Authentication(dmarc=dmarc(Result.FAIL, DmarcPolicy.NONE)), checks), Accept)
         self.assertIsInstance(judge(Authentication(dmarc=dmarc(Result.NONE, None)), checks), Accept)
         self.assertEqual(self.refusal(Authentication(dmarc=dmarc(Result.TEMPERROR, None)), checks), "451 4.7.0")
+        for policy in (DmarcPolicy.REJECT, DmarcPolicy.QUARANTINE):
+            self.assertEqual(self.refusal(Authentication(dmarc=dmarc(Result.TEMPERROR, policy)), checks), "451 4.7.0")
+        harmless = Authentication(dmarc=dmarc(Result.TEMPERROR, DmarcPolicy.NONE))
+        self.assertEqual(judge(harmless, checks), Accept("identity"))
         self.assertEqual(self.refusal(Authentication(dmarc=dmarc(Result.PERMERROR, None)), checks), "550 5.7.1")
 
     def test_a_trusted_sealer_stands_for_dmarc(self) -> None:
