@@ -6,11 +6,22 @@ LF into an argument cannot be made to send us a command of its own. Each LF gets
 that ends all its lines with LF would wait for us until it gives up.
 """
 
+from dataclasses import dataclass
+
 from mtad.model import replies
 from mtad.model.reply import Reply
 
 LINE_OCTETS = 2048
 """The longest command line, CRLF included: 512 (RFC 5321 §4.5.3.1.4) and room for what extensions add."""
+
+_VERB_OCTETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """A line that is too long to be taken: how it `begins`, which is enough to tell the verb."""
+
+    begins: bytes
 
 
 class Arrived:
@@ -30,10 +41,10 @@ class Arrived:
         self._octets = self._octets[self._position :] + data
         self._position = 0
 
-    def line(self, most_octets: int = LINE_OCTETS) -> bytes | Reply | None:
+    def line(self, most_octets: int = LINE_OCTETS) -> bytes | Overlong | Reply | None:
         """Return the next command line without CRLF, the reply to one that is not fit, or None: more must arrive.
 
-        A line over `most_octets` is answered once, as soon as that is known; its rest is dropped as it arrives.
+        Of a line over `most_octets` is told once, as soon as that is known; its rest is dropped as it arrives.
         """
         start = self._position
         end = self._octets.find(b"\n", start) + 1
@@ -46,22 +57,23 @@ class Arrived:
             self._overlong = False
             return self.line(most_octets)
         if len(line) > most_octets:
-            return replies.LINE_TOO_LONG
+            return Overlong(line[:_VERB_OCTETS])
         if not follows_crlf or line.find(b"\r") != len(line) - 2:
             return replies.SYNTAX_ERROR
         return line[:-2]
 
-    def _unfinished(self, most_octets: int) -> Reply | None:
+    def _unfinished(self, most_octets: int) -> Overlong | None:
         # What was read is let go of: a peer may now be silent for long.
         self._octets = self._octets[self._position :]
         self._position = 0
-        answered = self._overlong
-        if not answered and len(self._octets) < most_octets:
+        told = self._overlong
+        if not told and len(self._octets) < most_octets:
             return None
         self._overlong = True
+        found = None if told else Overlong(self._octets[:_VERB_OCTETS])
         # The last octet may be the CR of the line's end.
         self._octets = self._octets[-1:]
-        return None if answered else replies.LINE_TOO_LONG
+        return found
 
     def take(self) -> bytes:
         """Remove and return everything."""

@@ -32,7 +32,7 @@ from mtad.smtp.commands import (
     proven,
 )
 from mtad.smtp.intake import Intake
-from mtad.smtp.lines import LINE_OCTETS, Arrived
+from mtad.smtp.lines import LINE_OCTETS, Arrived, Overlong
 from mtad.smtp.sasl import Challenge, Login
 from mtad.smtp.states import Command, State
 
@@ -203,13 +203,16 @@ class Conversation:
         self._owed = command, event
         return event
 
-    def _read(self, line: bytes | Reply) -> tuple[Command, Event]:
+    def _read(self, line: bytes | Overlong | Reply) -> tuple[Command, Event]:
         challenge, self._challenge = self._challenge, None
+        if isinstance(line, Overlong):
+            # RFC 4954 §4: the first line of the exchange as well has a code of its own.
+            of_login = challenge is not None or line.begins.partition(b" ")[0].upper() == b"AUTH"
+            line = replies.LOGIN_TOO_LONG if of_login else replies.LINE_TOO_LONG
         if challenge is None:
             return self._unfit(line) if isinstance(line, Reply) else self._read_command(line)
         if isinstance(line, Reply):
-            reply = replies.LOGIN_TOO_LONG if line is replies.LINE_TOO_LONG else line
-            return Command.PROOF, Answered(reply, error=True)
+            return Command.PROOF, Answered(line, error=True)
         return self._prove(proven(challenge.answered(line)), Command.ASIDE)
 
     def _prove(self, step: LoginStep | Challenge | Answered, asking: Command) -> tuple[Command, Event]:

@@ -590,6 +590,21 @@ class LoginTest(SynchronousTestCase):
         events, _ = run(logging_in(), b"AUTH PLAIN " + filler + b"\r\nNOOP " + filler + b"\r\n")
         self.assertEqual(events, [wrong(replies.BAD_BASE64), wrong(replies.LINE_TOO_LONG)])
 
+    def test_a_line_of_auth_that_is_too_long_is_told_so(self) -> None:
+        filler = b"A" * PROOF_OCTETS
+        for line, reply in (
+            (b"AUTH PLAIN " + filler, replies.LOGIN_TOO_LONG),
+            (b"auth " + filler, replies.LOGIN_TOO_LONG),
+            (b"AUTHOR " + filler, replies.LINE_TOO_LONG),
+            (filler, replies.LINE_TOO_LONG),
+        ):
+            # In one read, and told before its end has come.
+            for pieces in ([line + b"\r\n"], [line, b"A\r\n"]):
+                talk = logging_in()
+                events = [event for piece in pieces for event in run(talk, piece)[0]]
+                self.assertEqual(events, [wrong(reply)], line[:20])
+                self.assertEqual(run(talk, b"NOOP\r\n")[0], [Answered(replies.OK, error=False)])
+
     def test_the_parameter_of_mail_is_for_those_who_may_log_in(self) -> None:
         for octets in (b"MAIL FROM:<> AUTH=<>\r\n", b"MAIL FROM:<> AUTH=e+3Dmc2@example.com\r\n"):
             self.assertEqual(run(logging_in(required=False), octets)[0], [MailFrom(None, None, None, auth=True)])
