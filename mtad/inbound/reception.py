@@ -120,7 +120,8 @@ class Reception:
         return replies.queued(print_id(acceptance.content_id))
 
     async def _judged(self, transaction: Transaction, block: bytes) -> Verdict:
-        verdict = content_policy.decide(content_policy.ContentFacts(headers.count(block, b"Received")))
+        facts = content_policy.ContentFacts(headers.count(block, b"Received"), headers.ends(block))
+        verdict = content_policy.decide(facts)
         if isinstance(verdict, Refuse) or transaction.submitter is None:
             return verdict
         return await self._judge(transaction.submitter, transaction.envelope.reverse_path, block)

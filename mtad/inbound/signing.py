@@ -126,7 +126,7 @@ class Signing:
 
 
 def _is_too_large(block: bytes) -> bool:
-    return len(block) >= headers.MAX_OCTETS or not headers.is_whole(block)
+    return not (headers.ends(block) and headers.is_whole(block))
 
 
 def _itself(author: Address, domain: Domain) -> bool:

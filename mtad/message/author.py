@@ -71,7 +71,7 @@ def authors(header_block: bytes) -> tuple[str, ...] | None:
             found += listed
     if len(found) > MAX_AUTHORS:
         return None
-    return tuple(found) if len(header_block) < headers.MAX_OCTETS and headers.is_whole(header_block) else None
+    return tuple(found) if headers.ends(header_block) and headers.is_whole(header_block) else None
 
 
 def _listed(value: bytes) -> list[str] | None:
@@ -102,7 +102,7 @@ def author_domains(header_block: bytes) -> tuple[str, ...]:
     A message with one author has that author's; of any other more may be returned than its readers would see. Where a
     From field may be that is not looked at, nothing is clear.
     """
-    if len(header_block) >= headers.MAX_OCTETS:
+    if not headers.ends(header_block):
         return ()
     single = author(header_block)
     if single is not None:

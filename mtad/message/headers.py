@@ -20,7 +20,7 @@ MAX_FIELDS = 2000
 """How many fields of a message are looked at; the rest is content like any other."""
 
 MAX_OCTETS = 1024 * 1024
-"""How large a header block may be; what is behind so much of a larger one counts as body."""
+"""How large a header block may be. Of a larger one so much is told, and it is not taken in (`mtad.policy.content`)."""
 
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 # field-name = 1*ftext ; ftext = %d33-57 / %d59-126
@@ -35,6 +35,11 @@ def block(content: Content) -> bytes:
         return b""
     end = head.find(b"\r\n\r\n")
     return head if end < 0 else head[: end + 2]
+
+
+def ends(header_block: bytes) -> bool:
+    """Return whether a block is the whole header of its content, and not what fits of a larger one."""
+    return len(header_block) < MAX_OCTETS
 
 
 def body(content: Content, header_block: bytes) -> Content:

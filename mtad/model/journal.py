@@ -100,7 +100,7 @@ REASONS = frozenset({
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
     "author-not-permitted", "from-unreadable",
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",
-    "line-too-long", "storage-full", "memory-full", "database-slow",
+    "line-too-long", "header-too-large", "storage-full", "memory-full", "database-slow",
 })  # fmt: skip
 MECHANISMS = frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"})
 LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})

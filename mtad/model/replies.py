@@ -76,6 +76,7 @@ BARE_NEWLINE = Reply(550, "5.5.2", ("Message contains a bare CR or LF",))
 LINE_OVER_LIMIT = Reply(550, "5.6.0", ("Message contains a line over 65536 octets",))
 NUL_OCTET = Reply(550, "5.5.2", ("Message contains a NUL octet",))
 TOO_LARGE = Reply(552, "5.3.4", ("Message size exceeds the limit",))
+HEADER_TOO_LARGE = Reply(552, "5.3.4", ("Message header exceeds 1 MB",))
 ROUTING_LOOP = Reply(554, "5.4.6", ("Too many Received headers, the message loops",))
 RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
 

@@ -7,6 +7,7 @@ from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Hostname, Tls, Verification
+from mtad.message.headers import MAX_OCTETS
 from mtad.model.answer import Status
 from mtad.model.authentication import OwnChecks, Strictness
 from mtad.model.event import Event
@@ -451,6 +452,17 @@ class HeadersTest(VerificationCase):
         self.assertNotIn(b"bank.example", mail)
         self.assertIn(self.OTHERS.replace(b"\r\n", b"\n"), mail)
         self.assertEqual(mail.count(b"Authentication-Results: "), 2)
+
+    def test_behind_where_nobody_looks_there_are_none(self) -> None:
+        filling = b"X-Filling: %s\r\n" % (b"x" * 60)
+        self.world.spool.kept_octets = 1000
+        much, rest = filling * (MAX_OCTETS // len(filling) - 10), b"\r\n" + BODY
+        self.send(HEAD + much + self.FORGED + rest)
+        self.assertNotIn(b"bank.example", self.mail())
+        self.host(NOTHING)
+        self.send(HEAD + much + filling * 20 + self.FORGED + rest, code="552 5.3.4")
+        (refused,) = self.world.journal.of("smtp.rejected")
+        self.assertEqual((refused["stage"], refused["reason"]), ("message", "header-too-large"))
 
     def test_signatures_over_them_are_judged_before(self) -> None:
         self.zone[KEY_NAME] = [KEY]

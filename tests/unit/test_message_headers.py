@@ -4,7 +4,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.message.headers import MAX_FIELDS, MAX_OCTETS, block, body, count, fields, first, is_whole, raw_fields, split
+from mtad.message.headers import (
+    MAX_FIELDS,
+    MAX_OCTETS,
+    block,
+    body,
+    count,
+    ends,
+    fields,
+    first,
+    is_whole,
+    raw_fields,
+    split,
+)
 from mtad.model.content import Content, blocks
 from mtad.testing.spool import MemorySpool
 
@@ -50,6 +62,9 @@ class BlockTest(SynchronousTestCase):
     def test_what_is_behind_so_many_octets_is_no_header(self) -> None:
         for octets in (b"A: b\r\n" * MAX_OCTETS, b"A: b\r\n" * (MAX_OCTETS // 6 + 1) + b"\r\nbody"):
             self.assertEqual(block(self.spooled(octets)), octets[:MAX_OCTETS])
+            self.assertFalse(ends(block(self.spooled(octets))))
+        largest = b"A: b\r\n" * ((MAX_OCTETS - 4) // 6)
+        self.assertTrue(ends(block(self.spooled(largest + b"\r\n" + largest))))
 
 
 class FieldsTest(SynchronousTestCase):

@@ -56,3 +56,7 @@ class ContentTest(SynchronousTestCase):
     def test_loops_are_cut_at_fifty(self) -> None:
         self.assertIsInstance(content.decide(content.ContentFacts(49)), Accept)
         self.assertEqual(content.decide(content.ContentFacts(50)), Refuse(replies.ROUTING_LOOP, "routing-loop"))
+
+    def test_a_header_without_an_end(self) -> None:
+        refused = content.decide(content.ContentFacts(0, header_ends=False))
+        self.assertEqual(refused, Refuse(replies.HEADER_TOO_LARGE, "header-too-large"))
