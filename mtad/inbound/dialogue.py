@@ -123,8 +123,7 @@ class Dialogue:
                 envelope = Envelope(event.reverse_path, event.size, event.body, parameters=event.parameters)
                 return await self._begin(envelope)
             case RcptTo():
-                verdict = await self._avatar.validateTo(event.forward_path, event.notify, event.orcpt)
-                return _said(verdict, replies.RECIPIENT_OK)
+                return await self._add(event)
             case Data():
                 self.expect()
                 return replies.START_DATA
@@ -191,6 +190,14 @@ class Dialogue:
         self._in_transaction = reply.positive
         if not reply.positive:
             self._holding.hold(0)
+        return reply
+
+    async def _add(self, recipient: RcptTo) -> Reply:
+        """Take a recipient, or refuse it; which addresses there are is not for those who ask for many."""
+        verdict = await self._avatar.validateTo(recipient.forward_path, recipient.notify, recipient.orcpt)
+        reply = _said(verdict, replies.RECIPIENT_OK)
+        if reply.permanent:
+            self._conversation.recipient_refused()
         return reply
 
     def _turned_away(self, verdict: Refuse) -> None:

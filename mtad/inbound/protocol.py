@@ -58,6 +58,7 @@ _REASONS = {
     replies.LOGIN_FIRST: "login-required",
     replies.STARTTLS_FIRST: "login-required",
     replies.TOO_MANY_LOGINS: "too-many-errors",
+    replies.TOO_MANY_REFUSED: "too-many-refused",
 }
 
 

@@ -97,6 +97,7 @@ STAGES = frozenset({"connect", "command", "mail", "rcpt", "data", "message"})
 REASONS = frozenset({
     "bare-newline", "claim-pending", "mailbox-disabled", "no-such-user", "nul", "relay-denied", "routing-loop",
     "login-required", "sender-not-permitted", "syntax", "too-large", "too-many-errors", "too-many-recipients",
+    "too-many-refused",
     "unacceptable", "unavailable", "spf-fail", "dkim-fail", "dmarc-fail", "identity-trouble", "no-author",
     "author-not-permitted", "from-unreadable",
     "early-talker", "proxy-header", "too-many-connections", "too-many-of-peer",

@@ -42,6 +42,11 @@ _IN_CONTENT = (State.DATA, State.CHUNK, State.CHUNKS)
 # A pipelining peer sends RCPT and DATA before it can know that what they build on was refused (RFC 2920 §3.1).
 _NO_FAULT = (replies.MAIL_FIRST, replies.NO_RECIPIENTS)
 MAX_FAILED_LOGINS = 3
+MAX_REFUSED_RECIPIENTS = 100
+"""How many recipients of a session may be refused for good: more is no list with dead addresses, but who asks for them.
+
+Those who have a list with more of them come again, and have the answers to so many already.
+"""
 
 
 class Conversation:
@@ -77,6 +82,7 @@ class Conversation:
         self._esmtp = False
         self._tls = False
         self._error_count = 0
+        self._refused_recipients = 0
 
     @property
     def esmtp(self) -> bool:
@@ -180,6 +186,10 @@ class Conversation:
         self._owed = (Command.AUTH if self._state is State.READY else Command.ASIDE), self._owed[1]
         return challenge.reply
 
+    def recipient_refused(self) -> None:
+        """Count a recipient that is refused for good; after too many RCPT is answered 421, whoever it is for."""
+        self._refused_recipients += 1
+
     def login_is(self, login: Login | None) -> None:
         """Say how the peer may log in from now on; None where nobody can."""
         self._login = login
@@ -269,6 +279,8 @@ class Conversation:
                 return self._login_refusal(self._login)
             if command is Command.MAIL and self._login.required and not self._authenticated:
                 return self._login_refusal(self._login) or replies.LOGIN_FIRST
+        if refusal is None and command is Command.RCPT and self._refused_recipients >= MAX_REFUSED_RECIPIENTS:
+            return replies.TOO_MANY_REFUSED
         return refusal
 
     def _login_refusal(self, login: Login) -> Reply | None:
@@ -330,6 +342,7 @@ class Conversation:
         self._authenticated = bool(event.attributes.get("LOGIN"))
         self._failed_logins = 0
         self._error_count = 0
+        self._refused_recipients = 0
 
     def _drop_if_deaf(self) -> None:
         # What was pipelined behind STARTTLS came without protection: anybody may have put it there.

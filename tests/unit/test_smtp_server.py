@@ -30,7 +30,7 @@ from mtad.smtp.lines import LINE_OCTETS
 from mtad.smtp.sasl import LINE_OCTETS as PROOF_OCTETS
 from mtad.smtp.sasl import Authenticate, Challenge, Confirm, Login
 from mtad.smtp.scram import Opening
-from mtad.smtp.server import Conversation
+from mtad.smtp.server import MAX_REFUSED_RECIPIENTS, Conversation
 from tests.unit.conversations import joined, run, run_pieces, wrong
 
 ALICE = Address("alice", "acme.example")
@@ -418,6 +418,60 @@ class TlsTest(SynchronousTestCase):
         self.assertTrue(talk.tls)
         self.assertNotIn(b"STARTTLS", run(talk, b"EHLO c\r\n")[1])
         self.assertEqual(run(talk, b"STARTTLS\r\n")[0], [wrong(replies.BAD_SEQUENCE)])
+
+
+class HarvestTest(SynchronousTestCase):
+    """Whoever asks for addresses, in one transaction or in many, is told of so many and no more."""
+
+    def refuse(self, talk: Conversation, count: int) -> None:
+        for _ in range(count):
+            talk.receive_data(b"RCPT TO:<nobody@acme.example>\r\n")
+            self.assertIsInstance(talk.next_event(), RcptTo)
+            talk.recipient_refused()
+            talk.reply(replies.NO_SUCH_USER)
+
+    def begun(self) -> Conversation:
+        talk = Conversation(hostname="mx.example", max_message_size=1000, starttls=True, xclient=True)
+        run(talk, b"EHLO c.example\r\nMAIL FROM:<>\r\n")
+        return talk
+
+    def test_a_hundred_and_no_more(self) -> None:
+        talk = self.begun()
+        self.refuse(talk, MAX_REFUSED_RECIPIENTS - 1)
+        self.assertEqual(run(talk, b"RCPT TO:<alice@acme.example>\r\n")[0], [RcptTo(ALICE)])
+        self.refuse(talk, 1)
+        events, sent = run(talk, b"RCPT TO:<alice@acme.example>\r\nRCPT TO:<alice@acme.example>\r\n")
+        self.assertEqual(events, [wrong(replies.TOO_MANY_REFUSED)])
+        self.assertEqual(sent, replies.TOO_MANY_REFUSED.encode())
+        self.assertEqual(talk.buffered_octets, 0)
+
+    def test_who_was_taken_may_still_get_the_message(self) -> None:
+        talk = self.begun()
+        run(talk, b"RCPT TO:<alice@acme.example>\r\n")
+        self.refuse(talk, MAX_REFUSED_RECIPIENTS)
+        events, _ = run(talk, b"DATA\r\nx\r\n.\r\n")
+        self.assertEqual(events[-1], EndOfData(None))
+
+    def test_another_transaction_makes_nothing_forgotten(self) -> None:
+        talk = self.begun()
+        for _ in range(MAX_REFUSED_RECIPIENTS // 10):
+            self.refuse(talk, 10)
+            run(talk, b"RSET\r\nEHLO c.example\r\nMAIL FROM:<>\r\n")
+        self.assertEqual(run(talk, b"RCPT TO:<alice@acme.example>\r\n")[0], [wrong(replies.TOO_MANY_REFUSED)])
+
+    def test_nor_does_tls(self) -> None:
+        talk = self.begun()
+        self.refuse(talk, MAX_REFUSED_RECIPIENTS)
+        run(talk, b"RSET\r\nSTARTTLS\r\n")
+        talk.tls_started()
+        events, _ = run(talk, b"EHLO c.example\r\nMAIL FROM:<>\r\nRCPT TO:<alice@acme.example>\r\n")
+        self.assertEqual(events[-1], wrong(replies.TOO_MANY_REFUSED))
+
+    def test_whom_a_proxy_speaks_for_next_begins_anew(self) -> None:
+        talk = self.begun()
+        self.refuse(talk, MAX_REFUSED_RECIPIENTS)
+        run(talk, b"RSET\r\nXCLIENT ADDR=192.0.2.1\r\nEHLO c.example\r\nMAIL FROM:<>\r\n")
+        self.assertEqual(run(talk, b"RCPT TO:<alice@acme.example>\r\n")[0], [RcptTo(ALICE)])
 
 
 class HostileTest(SynchronousTestCase):
