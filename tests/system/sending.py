@@ -4,6 +4,7 @@ All remote servers have one port, as it is on the Internet, and so each has an a
 """
 
 import atexit
+import logging
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.contract.certificates import write_certificate
 from tests.system.server import RunningServer, free_port
 from tests.system.zone import NameServerProcess
+
+# It logs what becomes of broken handshakes, which tests bring about, and would do so to the terminal.
+logging.getLogger("mail").addHandler(logging.NullHandler())
 
 PORT, STORE_PORT = free_port(), free_port()
 AIOSMTPD, POSTFIX, NOBODY_THERE = "127.0.0.2", "127.0.0.3", "127.0.0.4"

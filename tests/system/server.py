@@ -39,13 +39,19 @@ TENANTS = {
 }
 
 
+_GIVEN_AWAY: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port nobody listens at now.
+    """Return a port nobody listens at now, another one each time.
 
     It is below those that the system gives to whoever dials, so that it stays free while a server is down.
     """
     while True:
         port = 10_000 + secrets.randbelow(20_000)
+        if port in _GIVEN_AWAY:
+            continue
+        _GIVEN_AWAY.add(port)
         with suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
