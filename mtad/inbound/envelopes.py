@@ -9,8 +9,8 @@ organisation's domains it is foreign mail (DESIGN D12), which tells nothing of t
 from.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from mtad.model import event
 from mtad.model.address import Address, path
@@ -18,7 +18,7 @@ from mtad.model.envelope import PLAIN, Parameters, Peer, Recipient
 from mtad.model.event import Event, Fact
 from mtad.model.identity import print_id
 from mtad.model.job import Message
-from mtad.model.report import Action, asks, behind_alias
+from mtad.model.report import Action, asks, behind_alias, together
 from mtad.model.route import Place, Route
 from mtad.model.tenant import Submitter
 from mtad.model.text import shown
@@ -46,6 +46,15 @@ class Stamp:
     longest_line: int = 0
     verified: Mapping[int, Event] = field(default_factory=dict)
     quarantines: Mapping[Address, Quarantine] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One of the places a forward-path leads to, and the NOTIFY that holds for it there."""
+
+    route: Route
+    place: Place
+    notify: str | None
 
 
 def address_messages(
@@ -105,7 +114,7 @@ def _message(
             *_quarantined(chosen, stamp),
         ),
         parameters=stamp.parameters,
-        quarantined=frozenset(n for n, (route, _) in enumerate(chosen) if route.forward_path in stamp.quarantines),
+        quarantined=frozenset(n for n, way in enumerate(chosen) if way.route.forward_path in stamp.quarantines),
     )
 
 
@@ -114,47 +123,64 @@ def _is_own(organisation: int | None, stamp: Stamp) -> bool:
     return stamp.submitter is not None and organisation == stamp.submitter.organisation
 
 
-def _chosen(routes: list[Route], quarantines: Mapping[Address, Quarantine]) -> list[tuple[Route, Place]]:
-    """Return each place once, for the first of the forward-paths that lead there and ask to be told most.
+def _chosen(routes: list[Route], quarantines: Mapping[Address, Quarantine]) -> list[_Way]:
+    """Return one way to each place, with all that the paths which lead there ask to be told of it.
 
-    One that is quarantined counts only where no other leads there.
+    It is that of the first path that asks for success, else for most. One that is quarantined counts only where no
+    other leads there.
     """
-    chosen: dict[str, tuple[Route, Place]] = {}
-
-    def weight(route: Route) -> tuple[bool, int]:
-        return route.forward_path not in quarantines, _asked(route)
-
+    leading: dict[str, list[_Way]] = {}
     for route in routes:
+        notify = behind_alias(route.notify) if len(route.places) > 1 else route.notify
         for place in route.places:
-            kept = chosen.get(place.address.key)
-            if kept is None or weight(route) > weight(kept[0]):
-                chosen[place.address.key] = (route, place)
-    return list(chosen.values())
+            leading.setdefault(place.address.key, []).append(_Way(route, place, notify))
+
+    def weight(way: _Way) -> tuple[bool, bool, int, bool]:
+        path_itself = asks(way.route.notify, Action.EXPANDED)
+        return way.route.forward_path not in quarantines, asks(way.notify, Action.DELIVERED), _asked(way), path_itself
+
+    chosen = [max(ways, key=weight) for ways in leading.values()]
+    if all(len(ways) == 1 for ways in leading.values()):
+        return chosen
+    told_of = {way.route.forward_path for way in chosen}
+    return [
+        replace(first, notify=together(first.notify, _also_asked(first, ways, told_of, quarantines)))
+        for first, ways in zip(chosen, leading.values(), strict=True)
+    ]
 
 
-def _recipients(chosen: list[tuple[Route, Place]]) -> tuple[Recipient, ...]:
+def _also_asked(
+    first: _Way, ways: list[_Way], told_of: Collection[Address], quarantines: Mapping[Address, Quarantine]
+) -> Iterator[str | None]:
+    """Yield what the other paths to a place ask for; of an alias none of whose places is left to it, all of that."""
+    open_way = first.route.forward_path not in quarantines
+    for way in ways:
+        if way is not first and not (open_way and way.route.forward_path in quarantines):
+            yield way.notify if way.route.forward_path in told_of else way.route.notify
+
+
+def _recipients(chosen: list[_Way]) -> tuple[Recipient, ...]:
     told: set[Address] = set()
-    return tuple(_recipient(n, route, place, told) for n, (route, place) in enumerate(chosen))
+    return tuple(_recipient(n, way, told) for n, way in enumerate(chosen))
 
 
-def _asked(route: Route) -> int:
+def _asked(way: _Way) -> int:
     """Return how much the sender wants to be told, from silence on."""
-    return sum(asks(route.notify, action) for action in (Action.FAILED, Action.DELAYED, Action.DELIVERED))
+    return sum(asks(way.notify, action) for action in (Action.FAILED, Action.DELAYED, Action.DELIVERED))
 
 
-def _recipient(n: int, route: Route, place: Place, told: set[Address]) -> Recipient:
+def _recipient(n: int, way: _Way, told: set[Address]) -> Recipient:
     """Return a recipient with what its sender asked for (RFC 3461 §5.2.7.2, §5.2.7.3).
 
     What leads to one place keeps it. Of what leads to several success is told as soon as the first one was tried, and
     not of each; `told` has the forward-paths for which there is such a first one, and is added to.
     """
-    notify = route.notify
+    route, place = way.route, way.place
     expanded = False
-    if len(route.places) > 1 and notify is not None:
-        expanded = asks(notify, Action.EXPANDED) and route.forward_path not in told
+    if len(route.places) > 1 and route.notify is not None:
+        expanded = asks(route.notify, Action.EXPANDED) and route.forward_path not in told
         told.add(route.forward_path)
-        notify = behind_alias(notify)
-    return Recipient(n, route.forward_path, place.address, place.destination, notify, route.orcpt, expanded)
+    return Recipient(n, route.forward_path, place.address, place.destination, way.notify, route.orcpt, expanded)
 
 
 def _keys(
@@ -221,13 +247,13 @@ def _routed(routes: list[Route], now: float) -> list[Event]:
     ]
 
 
-def _quarantined(chosen: list[tuple[Route, Place]], stamp: Stamp) -> Iterator[Event]:
+def _quarantined(chosen: list[_Way], stamp: Stamp) -> Iterator[Event]:
     """Yield what is told of recipients that are kept, an event for each rule and reason."""
     kept: dict[Quarantine, list[str]] = {}
-    for route, place in chosen:
-        quarantine = stamp.quarantines.get(route.forward_path)
+    for way in chosen:
+        quarantine = stamp.quarantines.get(way.route.forward_path)
         if quarantine is not None:
-            kept.setdefault(quarantine, []).append(str(place.address))
+            kept.setdefault(quarantine, []).append(str(way.place.address))
     for quarantine, recipients in kept.items():
         facts: dict[str, Fact] = {
             "rule": quarantine.rule,

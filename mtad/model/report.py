@@ -3,6 +3,7 @@
 `mtad.message.dsn` makes a message of a Report.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -25,6 +26,7 @@ class Action(Enum):
 _UNASKED = ("FAILURE", "DELAY")
 _KEYWORDS = {Action.FAILED: "FAILURE", Action.DELAYED: "DELAY"}
 _SUCCESS = "SUCCESS"
+_ASKED = {_SUCCESS: Action.DELIVERED, "FAILURE": Action.FAILED, "DELAY": Action.DELAYED}
 
 
 def asks(notify: str | None, action: Action) -> bool:
@@ -41,6 +43,16 @@ def behind_alias(notify: str | None) -> str | None:
     if notify is None or _SUCCESS not in notify:
         return notify
     return ",".join(keyword for keyword in notify.split(",") if keyword != _SUCCESS) or "NEVER"
+
+
+def together(notify: str | None, others: Iterable[str | None]) -> str | None:
+    """Return the NOTIFY of the one copy for a recipient's NOTIFY and those of others it stands for: all that any wants.
+
+    It comes back as it is where the others want nothing more.
+    """
+    every = (notify, *others)
+    wanted = [keyword for keyword, action in _ASKED.items() if any(asks(each, action) for each in every)]
+    return notify if all(asks(notify, _ASKED[keyword]) for keyword in wanted) else ",".join(wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,45 @@ class WishesTest(SynchronousTestCase):
             )
             self.assertEqual(got, [("alice@acme.example", kept, None, False)])
 
+    def test_one_copy_is_told_of_as_any_of_its_paths_asks(self) -> None:
+        direct, alias = "alice@acme.example", "sales@acme.example"
+        for first, second, told_of, kept in (
+            ("SUCCESS", None, direct, "SUCCESS,FAILURE,DELAY"),
+            (None, "SUCCESS", alias, "SUCCESS,FAILURE,DELAY"),
+            ("FAILURE,DELAY", "SUCCESS", alias, "SUCCESS,FAILURE,DELAY"),
+            ("SUCCESS", "DELAY", direct, "SUCCESS,DELAY"),
+            ("SUCCESS", "SUCCESS", direct, "SUCCESS"),
+            ("FAILURE", "DELAY", direct, "FAILURE,DELAY"),
+            ("NEVER", "NEVER", direct, "NEVER"),
+        ):
+            (message,) = messages(route(direct, direct, notify=first), route(alias, direct, notify=second))
+            (recipient,) = message.recipients
+            self.assertEqual((str(recipient.original), recipient.notify), (told_of, kept), (first, second))
+
+    def test_beside_an_alias_for_several_a_path_keeps_its_success(self) -> None:
+        mailboxes = ["a@acme.example", "b@acme.example"]
+        team = route("team@acme.example", *mailboxes, notify="SUCCESS,FAILURE,DELAY")
+        (message,) = messages(team, route("a@acme.example", "a@acme.example", notify="SUCCESS"))
+        self.assertEqual(
+            [(str(to.original), to.notify, to.expanded) for to in message.recipients],
+            [("a@acme.example", "SUCCESS,FAILURE,DELAY", False), ("team@acme.example", "FAILURE,DELAY", True)],
+        )
+
+    def test_an_alias_without_a_copy_of_its_own_is_told_of_by_others(self) -> None:
+        mailboxes = ["a@acme.example", "b@acme.example"]
+        own = [route(each, each) for each in mailboxes]
+        got = self.wishes(route("team@acme.example", *mailboxes, notify="SUCCESS"), *own)
+        self.assertEqual(got, [(each, "SUCCESS,FAILURE,DELAY", None, False) for each in mailboxes])
+
+    def test_what_a_quarantined_path_asks_is_not_for_others(self) -> None:
+        kept = Quarantine("dmarc-fail", "it looks forged")
+        (message,) = messages(
+            route("sales@acme.example", "a@acme.example", notify="SUCCESS"),
+            route("a@acme.example", "a@acme.example", notify="FAILURE"),
+            quarantines={at("sales@acme.example"): kept},
+        )
+        self.assertEqual([to.notify for to in message.recipients], ["FAILURE"])
+
     def test_an_alias_is_told_of_by_a_copy_that_is_its_own(self) -> None:
         got = self.wishes(
             route("a@acme.example", "a@acme.example", notify="SUCCESS,FAILURE,DELAY"),
