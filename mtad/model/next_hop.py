@@ -54,7 +54,8 @@ class NextHop:
     """`address` is dialled (`192.0.2.25:25`, `mail.example:587`, a unix path), from `source` if that is given.
 
     `host` is the name it goes by. `guarded` tells that the address came out of the DNS, not from an operator: then it
-    must not turn out to be one of this machine's.
+    must not turn out to be one of this machine's. `behind` tells that it is a mail store behind this server, of which
+    senders need to know no more.
     """
 
     host: str
@@ -64,3 +65,4 @@ class NextHop:
     credentials: Credentials | None = None
     source: str | None = None
     guarded: bool = False
+    behind: bool = False

@@ -25,7 +25,7 @@ class Remote:
 
     `tls` is the protocol, such as TLSv1.3, or CLEAR; None when there was no connection. `earlier` tells of servers of
     the same destination that were tried in vain before, each in a line for people. What a `store` takes, a server that
-    speaks LMTP, is delivered (RFC 2033 §2); what another takes goes on from there.
+    speaks LMTP, is delivered (RFC 2033 §2); what another takes goes on from there. `behind` is as in NextHop.
     """
 
     host: str
@@ -33,6 +33,7 @@ class Remote:
     tls: str | None = None
     earlier: tuple[str, ...] = ()
     store: bool = False
+    behind: bool = False
 
 
 CLEAR = "clear"

@@ -106,13 +106,15 @@ def _told(job: Job, action: Action, duties: Iterable[Duty], content: Content, ro
 def _fate(duty: Duty, now: float) -> Fate:
     recipient, outcome = duty.target.recipient, duty.result.outcome
     fate = Fate(recipient.original, "2.0.0", _DELIVERED, "", now, orcpt=recipient.orcpt)
-    host = outcome.remote.host if outcome.remote else None
+    # A mail store of ours is no MTA that is remote, and may be called by an address (RFC 3464 §2.3.5).
+    host = outcome.remote.host if outcome.remote and not outcome.remote.behind else None
     said = _said(outcome)
     match duty.action:
         case Action.DELIVERED:
             return replace(fate, status=_of_class("2", outcome.status))
         case Action.RELAYED:
-            taken = f"the server {host} took it, and is not one that reports what becomes of it"
+            server = "the next server" if host is None else f"the server {host}"
+            taken = f"{server} took it, and is not one that reports what becomes of it"
             return replace(fate, status=_of_class("2", outcome.status), reason=taken, diagnostic=said, remote_host=host)
         case Action.EXPANDED:
             return replace(fate, reason=_EXPANDED, attempted_at=None)

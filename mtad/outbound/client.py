@@ -155,7 +155,7 @@ class MailClient:
 
     async def _connected(self, hop: NextHop, level: TlsLevel) -> tuple[ClientSession | None, ClientSession | Deferred]:
         """Return the session that was made, and whether it came to be ready or what was in the way."""
-        nowhere = Remote(hop.host, hop.address)
+        nowhere = Remote(hop.host, hop.address, behind=hop.behind)
         try:
             context = None if level is TlsLevel.NONE else self._tls.client(level, hop.host)
         except InvalidInput as wrong:
@@ -212,4 +212,5 @@ def _is_of_the_host(outcome: Outcome | None) -> bool:
 
 def _remote(hop: NextHop, session: ClientSession) -> Remote:
     """Return whom the session is with; a name that was dialled has become an address."""
-    return Remote(hop.host, session.peer or hop.address, session.tls, store=hop.dialect is Dialect.LMTP)
+    address = session.peer or hop.address
+    return Remote(hop.host, address, session.tls, store=hop.dialect is Dialect.LMTP, behind=hop.behind)

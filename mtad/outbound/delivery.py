@@ -158,11 +158,11 @@ class DeliveryService(Service):
         mailboxes = [replace(target.recipient, address=mailbox.address) for target, mailbox in targets]
         match delivery:
             case LmtpDelivery(addr=addr):
-                store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP)
+                store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP, behind=True)
                 sending = self._client.deliver(store, _mail(job, content), mailboxes)
                 return await self._watched("lmtp", job, served, sending)
             case SmtpDelivery(addr=addr):
-                store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY)
+                store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY, behind=True)
                 sending = self._client.deliver(store, _mail(job, content), mailboxes)
                 return await self._watched("smtp", job, served, sending)
             case MaildirDelivery(path=own_path):

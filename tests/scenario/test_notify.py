@@ -19,11 +19,11 @@ from mtad.model.address import Address, from_plain
 from mtad.model.envelope import PLAIN, Parameters, Peer, Recipient
 from mtad.model.identity import parse_id
 from mtad.model.job import Acceptance, Message
-from mtad.model.tenant import LmtpDelivery
+from mtad.model.tenant import LmtpDelivery, SmtpDelivery
 from mtad.testing.scripted import Answer, ScriptedServer
 from mtad.testing.world import DAY, HOUR, MINUTE, World
 
-LMTP, FAR = "127.0.0.1:2424", "192.0.2.25:25"
+LMTP, SMTP, FAR = "127.0.0.1:2424", "127.0.0.1:2526", "192.0.2.25:25"
 ALICE = from_plain("alice@acme.example")
 CONTENT = b"Subject: the plan\r\nMessage-ID: <plan@acme.example>\r\n\r\nsecret\r\n"
 DSN = b"250-mx.remote.example\r\n250 DSN\r\n"
@@ -304,6 +304,33 @@ class ReportsTest(NotifyCase):
         self.assertEqual(recipient["Original-Recipient"], "rfc822; bobby@old.example")
         self.assertEqual(recipient["Final-Recipient"], "rfc822; bob@acme.example")
         self.assertEqual(recipient["Status"], "2.0.0")
+
+    def test_a_mail_store_of_ours_is_not_named(self) -> None:
+        self.serve(LMTP, **{".": b"550 5.2.0 never\r\n"})
+        self.serve(SMTP, RCPT=b"550 5.1.1 no\r\n")
+        self.world.host("eve@gate.example", delivery=SmtpDelivery(SMTP))
+        self.serve(RCPT=b"550 5.1.1 no\r\n")
+        for to, host in (
+            ("ann@store.example", None),
+            ("eve@gate.example", None),
+            ("x@remote.example", "dns; mx.remote.example"),
+        ):
+            self.sent(to, None)
+            self.world.advance(5)
+            report = self.reports()[-1]
+            self.assertEqual(self.fields(report)["Remote-MTA"], host)
+            self.assertTrue(self.fields(report)["Diagnostic-Code"].startswith("smtp; 550 5."))
+            for address in (LMTP, SMTP):
+                self.assertNotIn(address, str(report))
+
+    def test_nor_where_it_is_a_gateway(self) -> None:
+        self.serve(SMTP)
+        self.world.host("eve@gate.example", delivery=SmtpDelivery(SMTP))
+        self.sent("eve@gate.example", "SUCCESS")
+        self.world.advance(5)
+        (report,) = self.reports()
+        self.assertEqual((self.fields(report)["Action"], self.fields(report)["Remote-MTA"]), ("relayed", None))
+        self.assertNotIn(SMTP, str(report))
 
     def test_the_whole_message_comes_back_when_it_failed_and_that_was_asked_for(self) -> None:
         self.serve(RCPT=b"550 5.1.1 no\r\n")
