@@ -47,6 +47,8 @@ MAX_ERRORS = 20
 MAX_WAITING_OCTETS = 64 * 1024
 MAX_WAITING_OCTETS_WHEN_SLOW = 4 * 1024
 CLOSE_SECONDS = 30.0
+# From when TLS is to begin, whatever comes meanwhile: a handshake is three messages, and none is waited for by people.
+HANDSHAKE_SECONDS = 30.0
 MAX_AGE_SECONDS = 3600.0
 # How much longer a session may be there whose transaction does not end.
 LAST_TRANSACTION_SECONDS = 600.0
@@ -112,7 +114,7 @@ class SmtpProtocol(ESMTP):
         self._turn_to_come: IDelayedCall | None = None
         self._waiting = False
         self._closing = False
-        self._shaking_hands = False
+        self._handshake: IDelayedCall | None = None
         self._old = False
         self._farewell: Reply | None = None
         self._unread = False
@@ -136,7 +138,7 @@ class SmtpProtocol(ESMTP):
         self.setTimeout(None)
         self._dialogue.leave()
         self._input.hold(0)
-        for call in (self._abort, self._turn_to_come, self._greeting, self._aging, self._breath):
+        for call in (self._abort, self._turn_to_come, self._greeting, self._aging, self._breath, self._handshake):
             if call is not None and call.active():
                 call.cancel()
         self.factory.went(self)
@@ -192,7 +194,9 @@ class SmtpProtocol(ESMTP):
 
     def handshakeCompleted(self) -> None:
         """Greet where TLS comes first (IHandshakeListener)."""
-        self._shaking_hands = False
+        if self._handshake is not None and self._handshake.active():
+            self._handshake.cancel()
+        self._handshake = None
         if self.terms.implicit_tls and not self._closing:
             self._open()
 
@@ -255,7 +259,7 @@ class SmtpProtocol(ESMTP):
         self._flush()
         self.setTimeout(None)
         self.transport.unregisterProducer()
-        if self._shaking_hands:
+        if self._handshake is not None:
             # Nothing can be said before the handshake, and who knows whether it ends.
             self.transport.abortConnection()
             return
@@ -394,7 +398,7 @@ class SmtpProtocol(ESMTP):
         self._flush()
         self._conversation.tls_started()
         self._dialogue.begin_anew()
-        self._shaking_hands = True
+        self._handshake = self.terms.clock.callLater(HANDSHAKE_SECONDS, self.timeoutConnection)
         self.transport.startTLS(self._context)
 
     def _tls_name(self) -> str:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, Queue, RelayNetwork, Seconds, Tls
 from mtad.inbound import protocol
+from mtad.inbound.protocol import HANDSHAKE_SECONDS
 from mtad.model import replies
 from mtad.smtp.proxy import SIGNATURE
 from mtad.testing.network import Line
@@ -113,11 +114,28 @@ class ImplicitTlsTest(ConnectionsTest):
         self.assertTrue(line.closed)
 
     def test_who_never_shakes_hands_is_closed(self) -> None:
-        lines = [self.call("submissions"), self.call("submission")]
-        self.tell(lines[1], b"EHLO pc.example\r\nSTARTTLS\r\n")
-        self.world.advance(5 * MINUTE + 1)
+        lines = [self.call("submissions"), self.call("submission"), self.call("smtp")]
+        self.world.advance(60)
+        self.assertEqual([line.closed for line in lines], [True, False, False])
+        for line in lines[1:]:
+            self.tell(line, b"EHLO pc.example\r\nSTARTTLS\r\n")
+        self.world.advance(HANDSHAKE_SECONDS - 1)
+        self.assertEqual([line.closed for line in lines], [True, False, False])
+        self.world.advance(2)
         self.assertTrue(all(line.closed for line in lines))
-        self.assertEqual(len(self.world.journal.of("smtp.disconnected")), 2)
+        self.assertEqual(len(self.world.journal.of("smtp.disconnected")), 3)
+        self.assertEqual(len(self.world.journal.of("smtp.timeout")), 3)
+
+    def test_who_has_shaken_hands_may_be_silent_as_anybody(self) -> None:
+        line = self.call("submission")
+        self.tell(line, b"EHLO pc.example\r\nSTARTTLS\r\n")
+        lines = [line, self.call("submissions")]
+        self.world.advance(HANDSHAKE_SECONDS - 1)
+        for line in lines:
+            line.start_tls()
+        self.world.advance(4 * MINUTE)
+        for line in lines:
+            self.assertIn(b" PLAIN LOGIN", self.tell(line, b"EHLO pc.example\r\n"))
 
     def test_who_does_not_shake_hands_holds_up_no_stop(self) -> None:
         line = self.call("submissions")
