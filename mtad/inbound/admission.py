@@ -1,4 +1,7 @@
-"""How many sessions there are: counted over all mail ports of the process, so that each is admitted or refused."""
+"""How many sessions there are: counted over all mail ports of the process, so that each is admitted or refused.
+
+A connection that waits for a balancer's header is one of the balancer's, until it is known whose it is.
+"""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -104,8 +104,16 @@ class SmtpFactory(SMTPFactory):
         host = host_of(addr)
         if not within(host, self._proxies):
             return self._session(addr)
+        # It takes room as a session does; the balancer's, until the header says whose it is.
+        verdict = self._admission.enter(host)
+        if isinstance(verdict, Refuse):
+            return self._refused(verdict, host)
         return ProxiedProtocol(
-            host=host, clock=self._terms.clock, journal=self._terms.journal, make_session=self._session
+            host=host,
+            clock=self._terms.clock,
+            journal=self._terms.journal,
+            leave=lambda: self._admission.leave(host),
+            make_session=self._session,
         )
 
     def _session(self, addr: IAddress | None) -> Protocol | None:
@@ -117,15 +125,18 @@ class SmtpFactory(SMTPFactory):
         if not isinstance(verdict, Refuse):
             verdict = self._admission.enter(host)
         if isinstance(verdict, Refuse):
-            said = NO_REPLY if self._terms.implicit_tls else verdict.reply.text
-            self._terms.journal.record(
-                "smtp.rejected", stage="connect", reason=verdict.reason, reply=said, peer=host, port=self._terms.port
-            )
-            return self._refusal(verdict.reply)
+            return self._refused(verdict, host)
         session: SmtpProtocol = super().buildProtocol(addr)
         session.terms = self._terms
         session.source = addr
         return session
+
+    def _refused(self, verdict: Refuse, host: str) -> Protocol | None:
+        said = NO_REPLY if self._terms.implicit_tls else verdict.reply.text
+        self._terms.journal.record(
+            "smtp.rejected", stage="connect", reason=verdict.reason, reply=said, peer=host, port=self._terms.port
+        )
+        return self._refusal(verdict.reply)
 
     def _refusal(self, reply: Reply) -> Protocol | None:
         return None if self._terms.implicit_tls else Refusal(reply)

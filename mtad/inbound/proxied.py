@@ -31,6 +31,7 @@ class IHandedOver(ITransport):
 class ProxiedProtocol(Protocol):
     """Reads the header of a connection from the balancer at `host`, then leaves it to what `make_session` returns.
 
+    It was let in as the balancer's: `leave` is called once, before the session is made, or when there will be none.
     `make_session` is told whom the connection is from; None from it closes the connection.
     """
 
@@ -42,11 +43,13 @@ class ProxiedProtocol(Protocol):
         host: str,
         clock: IReactorTime,
         journal: IJournal,
+        leave: Callable[[], None],
         make_session: Callable[[IAddress], IProtocol | None],
     ) -> None:
         self._host = host
         self._clock = clock
         self._journal = journal
+        self._leave: Callable[[], None] | None = leave
         self._make_session = make_session
         self._octets = b""
         self._patience: IDelayedCall | None = None
@@ -70,6 +73,7 @@ class ProxiedProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Wait no more."""
         self._wait_no_more()
+        self._make_room()
 
     def _give_up(self) -> None:
         self._refuse(f"no header within {HEADER_SECONDS:g} s")
@@ -86,7 +90,13 @@ class ProxiedProtocol(Protocol):
         if patience is not None and patience.active():
             patience.cancel()
 
+    def _make_room(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
     def _hand_over(self, source: Source | None, rest: bytes) -> None:
+        self._make_room()
         session = self._make_session(self.transport.getPeer() if source is None else _address(source))
         if session is None:
             self.transport.loseConnection()

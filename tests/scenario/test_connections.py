@@ -453,6 +453,34 @@ class LimitsTest(ConnectionsTest):
         self.world.turn()
         self.assertEqual(self.call().received, GREETING)
 
+    def test_who_waits_for_a_header_is_one_of_them(self) -> None:
+        self.build(max_connections=4, max_connections_per_ip=1, proxy_protocol_networks=(Network("192.0.2.3"),))
+        waiting = [self.call(port, BALANCER) for port in ("smtp", "smtp", "submission", "submissions")]
+        self.assertEqual([(line.received, line.closed) for line in waiting], [(b"", False)] * 4)
+        full = replies.TOO_MANY_CONNECTIONS.encode()
+        self.assertEqual(self.call().received, full)
+        further = self.call(peer=BALANCER)
+        self.assertEqual((further.received, further.closed), (full, True))
+        self.assertTrue(self.call("submissions", BALANCER).closed)
+        self.assertEqual(self.turned_away(), ["too-many-connections"] * 3)
+        # The session takes the place of what waited for it, be it let in or not; who goes or is turned away leaves one.
+        self.assertEqual(self.tell(waiting[0], HEADER), GREETING)
+        self.assertEqual(self.call().received, full)
+        self.assertEqual(self.tell(waiting[1], HEADER), replies.TOO_MANY_FROM_YOU.encode())
+        waiting[2].hang_up()
+        self.tell(waiting[3], b"nonsense")
+        self.world.turn()
+        others = [self.call(peer=(f"198.51.100.{number}", 1)) for number in range(4)]
+        self.assertEqual([line.received for line in others], [GREETING] * 3 + [full])
+
+    def test_who_waits_for_a_header_waits_five_seconds(self) -> None:
+        self.build(max_connections=2, proxy_protocol_networks=(Network("192.0.2.3"),))
+        for _ in range(5):
+            lines = [self.call(peer=BALANCER) for _ in range(2)]
+            self.world.advance(6)
+            self.assertEqual([line.closed for line in lines], [True, True])
+        self.assertEqual([self.call().received for _ in range(2)], [GREETING] * 2)
+
     def test_a_peer_has_a_share(self) -> None:
         self.build(
             max_connections_per_ip=2,
