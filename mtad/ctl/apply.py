@@ -14,7 +14,7 @@ from mtad.config.document import read
 from mtad.ctl.access import Access
 from mtad.ctl.consistency import Complain, check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
-from mtad.ctl.keys import Pairs, brought, check_keys, completed
+from mtad.ctl.keys import Pairs, brought, check_keys, check_lives, completed
 from mtad.ctl.passwords import stored_passwords
 from mtad.ctl.record import on_record
 from mtad.ctl.tenancy import Tenancy
@@ -24,8 +24,9 @@ from mtad.model.holdings import Change
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Tell the difference and change nothing.")
+@click.option("--replace-keys", is_flag=True, help="Let the keys of FILE sign, whatever mtactl dkim has done since.")
 @click.pass_obj
-def apply(access: Access, file: Path, dry_run: bool) -> None:
+def apply(access: Access, file: Path, dry_run: bool, replace_keys: bool) -> None:
     """Let the organisations in FILE hold what it says, and nothing else.
 
     Within an organisation of the file, domains, mailboxes and aliases that it does not list are removed.
@@ -38,7 +39,7 @@ def apply(access: Access, file: Path, dry_run: bool) -> None:
     sealing = Sealing(access.settings().dkim.keys)
 
     async def work(pool: Pool) -> Sequence[Change]:
-        changes = await applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run)
+        changes = await applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run, replace_keys)
         if not dry_run:
             await on_record(pool, "apply", str(file), len(changes))
         return changes
@@ -50,24 +51,29 @@ def apply(access: Access, file: Path, dry_run: bool) -> None:
 
 
 async def applied(
-    tenants: Tenants, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool
+    tenants: Tenants, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool, replace_keys: bool = False
 ) -> Sequence[Change]:
     """Make the changes that a checked file asks for, unless this is a dry run; return them.
 
-    `pairs` are the keys it brings. Passwords are hashed and further keys made before the transaction begins, for that
-    takes long and others would wait.
+    `pairs` are the keys it brings; what `mtactl dkim` did is undone only to `replace_keys`. Passwords are hashed and
+    further keys made before the transaction begins, for that takes long and others would wait.
     """
     organisations = [organisation.name for organisation in tenancy.organisations]
     domains = [domain.name for organisation in tenancy.organisations for domain in organisation.domains]
+
+    def examine(found: Present) -> None:
+        check_owners(tenancy, found.owners, complain)
+        check_keys(tenancy, pairs, found, complain)
+        if not replace_keys:
+            check_lives(tenancy, found, complain)
+
     present = await tenants.present(organisations, domains)
-    check_owners(tenancy, present.owners, complain)
-    check_keys(tenancy, pairs, present, complain)
+    examine(present)
     passwords = stored_passwords(tenancy, present)
     made = completed(tenancy, pairs, present)
 
     def decide(now_present: Present) -> Sequence[Change]:
-        check_owners(tenancy, now_present.owners, complain)
-        check_keys(tenancy, pairs, now_present, complain)
+        examine(now_present)
         return difference(wanted(tenancy, now_present, passwords, completed(tenancy, made, now_present)), now_present)
 
     if dry_run:

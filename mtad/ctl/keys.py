@@ -4,7 +4,7 @@ A selector names one key for ever, for its record may be known far away: the fil
 has none, never another one (RFC 6376 §3.1). Making a key takes up to seconds, so it is done before the transaction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mtad.adapters.postgres.tenants import Present
@@ -16,6 +16,7 @@ from mtad.verification.keys import KeyPair, generate, read
 
 DEFAULT_ALGORITHM = "rsa2048"
 _MAX_FILE_OCTETS = 64 * 1024
+_AND_NOW = "list the keys that sign, leave dkim out to let them be, or say --replace-keys"
 
 Pairs = Mapping[tuple[str, str], KeyPair]
 """Keys by domain and selector."""
@@ -47,7 +48,8 @@ def check_keys(tenancy: Tenancy, pairs: Pairs, present: Present, complain: Compl
         if name not in held:
             continue
         if held[name].state is KeyState.REVOKED:
-            raise complain((*at, "selector"), f"{key.selector} was revoked, and its key is gone; take another selector")
+            gone = f"{key.selector} was revoked, and its key is gone"
+            raise complain((*at, "selector"), f"{gone}; take another selector, or leave dkim out to let the keys be")
         pair = pairs.get(name)
         other_key = key.private_key_file is not None and pair is not None and pair.public_key != held[name].public_key
         if other_key or key.algorithm not in (None, held[name].algorithm):
@@ -55,6 +57,29 @@ def check_keys(tenancy: Tenancy, pairs: Pairs, present: Present, complain: Compl
                 (*at, "selector"),
                 f"{key.selector} is an {held[name].algorithm} key already and stays it; take another selector",
             )
+
+
+def check_lives(tenancy: Tenancy, present: Present, complain: Complain) -> None:
+    """Return when the file undoes nothing of what `mtactl dkim` did.
+
+    So it would where a key that was retired signed again, or one that was made there and seen in the DNS did not any
+    more. A file may well be older than that.
+    """
+    held = {domain.name: domain.keys for holding in present.holdings.values() for domain in holding.domains}
+    for n, organisation in enumerate(tenancy.organisations):
+        for at, domain in domains_of(("organisations", n), organisation):
+            if domain.dkim is not None:
+                undone = list(_undone({key.selector for key in domain.dkim}, held.get(domain.name, ())))
+                if undone:
+                    raise complain((*at, "dkim"), f"{', '.join(undone)}: {_AND_NOW}")
+
+
+def _undone(named: Collection[str], held: Iterable[HeldKey]) -> Iterator[str]:
+    for key in held:
+        if key.state is KeyState.RETIRING and key.selector in named:
+            yield f"{key.selector} was retired and would sign again"
+        elif key.state is KeyState.ACTIVE and key.seen and key.selector not in named:
+            yield f"{key.selector} was made by mtactl dkim and would sign no more"
 
 
 def completed(tenancy: Tenancy, pairs: Pairs, present: Present) -> Pairs:

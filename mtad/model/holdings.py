@@ -42,7 +42,8 @@ class HeldKey:
     """A key of a domain. One that an operator adds signs at once; what else may become of it, `state` tells.
 
     `algorithm` and `private_key` as in `mtad.model.dkim.SigningKey`; `public_key` is the p= of its record. The private
-    half is only there where the key is new: what has been stored is not read back.
+    half is only there where the key is new: what has been stored is not read back. `seen` tells that its record was
+    seen before it signed, as is the way of keys that `mtactl dkim` makes.
     """
 
     selector: str
@@ -50,6 +51,7 @@ class HeldKey:
     public_key: str
     state: KeyState = KeyState.ACTIVE
     private_key: bytes | None = field(default=None, repr=False, compare=False)
+    seen: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

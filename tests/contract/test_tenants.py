@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from mtad.adapters.passwords import verify_password
-from mtad.adapters.postgres.dkim_keys import keys_of
-from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.dkim_keys import add_keys, keys_of, move_keys
+from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.postgres.tenants import Present, Tenants, delivery_from_text
 from mtad.adapters.sealing import Sealing
 from mtad.config.decoding import decode
@@ -20,7 +20,7 @@ from mtad.ctl.keys import brought
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.address import from_plain
 from mtad.model.authentication import OwnChecks, Strictness
-from mtad.model.dkim import Key, KeyState
+from mtad.model.dkim import Key, KeyMove, KeyState
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import Change, HeldAlias, HeldDomain, HeldKey, HeldMailbox, Holding
 from mtad.model.next_hop import TlsLevel
@@ -219,11 +219,11 @@ organisations:
         path.write_text(text)
         return read(path)
 
-    async def apply(self, text: str, dry_run: bool = False) -> list[str]:
+    async def apply(self, text: str, dry_run: bool = False, replace_keys: bool = False) -> list[str]:
         document = self.document(text)
         tenancy = decode(document, Tenancy)
         pairs = brought(tenancy, document.path.parent, document.wrong)
-        changes = await applied(self.tenants, tenancy, document.wrong, pairs, dry_run)
+        changes = await applied(self.tenants, tenancy, document.wrong, pairs, dry_run, replace_keys)
         return [describe(change) for change in changes]
 
     async def alice(self) -> HeldMailbox:
@@ -325,6 +325,39 @@ organisations:
         for dry_run in (True, False):
             with self.assertRaisesRegex(InvalidInput, r"selector: s1 is an ed25519 key already and stays it; take ano"):
                 await self.apply(self.with_keys("{selector: s1, algorithm: rsa2048}"), dry_run)
+
+    async def test_what_was_rotated_is_not_rotated_back(self) -> None:
+        old = self.with_keys("{selector: s1, algorithm: ed25519}")
+        await self.apply(old)
+        successor = HeldKey("s2", "ed25519", "cA==", KeyState.GENERATED, b"private")
+
+        async def rotate(cursor: Cursor) -> None:
+            await add_keys(cursor, [("acme.example", successor)], 1.0, Sealing())
+            for selector, before, after in (
+                ("s2", KeyState.GENERATED, KeyState.PUBLISHED),
+                ("s2", KeyState.PUBLISHED, KeyState.ACTIVE),
+                ("s1", KeyState.ACTIVE, KeyState.RETIRING),
+            ):
+                await move_keys(cursor, [KeyMove("acme.example", selector, before, after)], 2.0)
+
+        await self.pool.interact(rotate)
+        said = r"dkim: s1 was retired and would sign again, s2 was made by mtactl dkim and would sign no more: list the"
+        for dry_run in (True, False):
+            with self.assertRaisesRegex(InvalidInput, said):
+                await self.apply(old, dry_run)
+        with self.assertRaisesRegex(InvalidInput, "dkim: s2 was made by mtactl dkim and would sign no more: list"):
+            await self.apply(self.with_keys(""))
+        states = {key.selector: key.state.value for key in await self.held_keys()}
+        self.assertEqual(states, {"s1": "retiring", "s2": "active"})
+        self.assertEqual(await self.apply(self.FILE), [])
+        self.assertEqual(await self.apply(self.with_keys("{selector: s2}")), [])
+        self.assertEqual(
+            await self.apply(old, replace_keys=True),
+            [
+                "~ dkim key s1._domainkey.acme.example: state retiring -> active",
+                "~ dkim key s2._domainkey.acme.example: state active -> retiring",
+            ],
+        )
 
     async def test_files_that_hold_no_key(self) -> None:
         ed25519 = self.key_file("ed25519", keys.generate("ed25519"))

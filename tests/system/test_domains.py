@@ -96,7 +96,9 @@ class KeysTest(DomainsCase):
         file = self.directory / "tenants.yaml"
         self.assertEqual(await self.mtactl("apply", file), "no change\n")
         await self.mtactl("dkim", "retire", ACME, "s1")
-        self.assertIn("state retiring -> active", await self.mtactl("apply", file))
+        self.assertIn("s1 was retired and would sign again: list the keys that", await self.refused("apply", file))
+        self.assertEqual((await self.states())["s1"], "retiring")
+        self.assertIn("state retiring -> active", await self.mtactl("apply", "--replace-keys", file))
         moves = [KeyMove(ACME, "s1", KeyState.ACTIVE, KeyState.REVOKED)]
         await self.pool.interact(lambda cursor: move_keys(cursor, moves, 0.0))
         self.assertIn("s1 was revoked, and its key is gone", await self.refused("apply", file))

@@ -18,7 +18,8 @@ where d.name = %s and d.verified_at is not null and k.state = 'active' order by 
 """
 
 _HELD_KEYS = """
-select domain, selector, algorithm, public_key, state from dkim_keys where organisation = any(%s) order by selector
+select domain, selector, algorithm, public_key, state, published_at is not null
+from dkim_keys where organisation = any(%s) order by selector
 """
 _KEYS_OF = """
 select d.id, k.selector, k.algorithm, k.public_key, k.state,
@@ -91,8 +92,8 @@ def signing_keys(rows: Iterable[tuple[Any, ...]], sealing: Sealing) -> tuple[Sig
 async def held_keys(cursor: Cursor, organisations: Sequence[int]) -> dict[int, list[HeldKey]]:
     """Return the keys of these organisations' domains, by the domain's id, without their private halves."""
     held: dict[int, list[HeldKey]] = {}
-    for domain, selector, algorithm, public_key, state in await cursor.query(_HELD_KEYS, (list(organisations),)):
-        held.setdefault(domain, []).append(HeldKey(selector, algorithm, public_key, KeyState(state)))
+    for domain, selector, algorithm, public_key, state, seen in await cursor.query(_HELD_KEYS, (list(organisations),)):
+        held.setdefault(domain, []).append(HeldKey(selector, algorithm, public_key, KeyState(state), seen=seen))
     return held
 
 
