@@ -17,10 +17,11 @@ from zope.interface import Interface, implementer
 
 from mtad.inbound.admission import Admission
 from mtad.inbound.dialogue import Terms
-from mtad.inbound.protocol import SmtpProtocol, host_of
+from mtad.inbound.protocol import SmtpProtocol
 from mtad.inbound.proxied import NO_REPLY, ProxiedProtocol
 from mtad.inbound.session import InboundSession
 from mtad.inbound.submission import SubmissionSession
+from mtad.inbound.transport import host_of
 from mtad.model import replies
 from mtad.model.reply import Reply
 from mtad.model.tenant import Submitter

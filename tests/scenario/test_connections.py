@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, Queue, RelayNetwork, Seconds, Tls
-from mtad.inbound import protocol
+from mtad.inbound import exchange
 from mtad.inbound.protocol import HANDSHAKE_SECONDS
 from mtad.model import replies
 from mtad.smtp.proxy import SIGNATURE
@@ -643,7 +643,7 @@ class FairnessTest(ConnectionsTest):
         self.assertLessEqual(max(waits), 5)
 
     def test_a_turn_is_short_however_long_each_command_takes(self) -> None:
-        self.patch(protocol, "TURN_SECONDS", 0.0)
+        self.patch(exchange, "TURN_SECONDS", 0.0)
         line = self.call()
         written = line.transport.other.write_count
         self.assertEqual(self.tell(line, b"NOOP\r\n" * 50).count(b"250 2.0.0 OK\r\n"), 50)
