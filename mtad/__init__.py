@@ -11,7 +11,8 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     scheduling/    L1  when to try again or to tell that it takes long, whose turn it is, how much memory is held
     interfaces.py  L2  the ports
     inbound/       L3  flow in: factory, admission, backpressure, proxied, protocol, exchange, dialogue, login,
-                       authentication, gate, turns, session, submission, routing, reception, screening, verification, lookups
+                       authentication, gate, turns, session, submission, routing, reception, screening,
+                       verification, lookups
     outbound/      L3  flow out: queue, worker, claiming, ready, lanes, holding, delivery, local, remote, client,
                        session, duty, bounce
     domains/       L3  care of domains: dns_check, keys, standing, look, service; records
