@@ -23,10 +23,11 @@ from mtad.model.errors import InvalidInput, Unavailable
 from mtad.model.next_hop import Dialect, NextHop, TlsLevel
 from mtad.model.outcome import Deferred, Delivered, Outcome, Remote, Scope
 from mtad.model.text import shown
+from mtad.outbound.endings import stopped
 from mtad.outbound.errand import Errand, Mail, surveyed
 from mtad.outbound.lately import Lately
 from mtad.outbound.pool import SessionPool
-from mtad.outbound.session import ClientSession, SessionFactory, stopped
+from mtad.outbound.session import ClientSession, SessionFactory
 from mtad.smtp.client import ClientConversation, Terms
 from mtad.smtp.offers import misfits
 
