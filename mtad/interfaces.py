@@ -405,7 +405,11 @@ class IKeyCare(Interface):
     """What happens to keys with time, whatever the DNS says."""
 
     async def revoke(before: float, now: float) -> Sequence[KeyMove]:
-        """Revoke keys that are retiring since before that time, private halves and all; return the moves."""
+        """Revoke keys that are retiring since before that time, private halves and all; return the moves.
+
+        Not those of an organisation whose mail from before a key retired still waits, however long it was held or
+        quarantined, or of which a story was told in the last VERIFIED_LATE_SECONDS: it may have been signed with it.
+        """
 
     async def seal(limit: int) -> Sealed:
         """Seal up to `limit` private keys anew that are in clear, or sealed with another master key than the first.

@@ -8,14 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from string import ascii_lowercase
 
-from mtad.model.dkim import Key, KeyMove, KeyState, key_type
+from mtad.model.dkim import VERIFIED_LATE_SECONDS, Key, KeyMove, KeyState, key_type
 from mtad.model.domain_check import Seen
 from mtad.model.errors import InvalidInput
 
 SETTLING_SECONDS = 600.0
 """Between the first sight of a record and the first signature, so that it is everywhere."""
-
-_DAY_SECONDS = 86400.0
 
 
 def moves(domain: str, keys: Sequence[Key], seen: Mapping[str, Seen], now: float) -> tuple[KeyMove, ...]:
@@ -54,15 +52,20 @@ def awaited(key: Key, now: float, lifetime_seconds: float) -> str:
             return "" if key.published_at is not None else "nothing; it signs by the operator's word"
         case KeyState.RETIRING:
             assert key.retiring_at is not None
-            until = datetime.fromtimestamp(needed_until(key.retiring_at, lifetime_seconds), UTC)
-            return f"its record is needed until {until:%Y-%m-%d %H:%M} UTC"
+            ends_at = needed_until(key.retiring_at, lifetime_seconds)
+            if ends_at < now:
+                return "its record is needed: mail it may have signed was held and is still here, or just left"
+            return f"its record is needed until {datetime.fromtimestamp(ends_at, UTC):%Y-%m-%d %H:%M} UTC"
         case KeyState.REVOKED:
             return "its record may go"
 
 
 def needed_until(retiring_at: float, lifetime_seconds: float) -> float:
-    """Return until when (epoch seconds) the record of a key is needed that does not sign any more (DESIGN D9)."""
-    return retiring_at + lifetime_seconds + _DAY_SECONDS
+    """Return until when (epoch seconds) the record of a key is needed that does not sign any more (DESIGN D9).
+
+    For longer where mail of its organisation was held or quarantined (IKeyCare.revoke).
+    """
+    return retiring_at + lifetime_seconds + VERIFIED_LATE_SECONDS
 
 
 def next_selector(now: float, taken: Collection[str]) -> str:

@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 SELECTOR_OCTETS = 63
+
+SIGNED_LATE_SECONDS = 300.0
+"""So long after a key retired there may be processes that did not hear of it and sign; they remember for a minute."""
+
+VERIFIED_LATE_SECONDS = 86400.0
+"""So long after mail left, its signature may still be looked at."""
 # selector = sub-domain *( "." sub-domain )
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 

@@ -1,6 +1,6 @@
 """The twins of the care of domains and keys, over what a directory's twin holds.
 
-    care = MemoryDomainCare(directory, wall.now)
+    care = MemoryDomainCare(directory, wall.now, store)
     care.challenges["pending.example"] = "abc"
 
 Domains are due from the moment they, or a key of theirs, are first seen; `reachable` False takes all of it away. What
@@ -14,23 +14,29 @@ from dataclasses import replace
 from zope.interface import implementer
 
 from mtad.interfaces import IDomainCare, IKeyCare
-from mtad.model.dkim import Key, KeyMove, KeyState
+from mtad.model.dkim import SIGNED_LATE_SECONDS, VERIFIED_LATE_SECONDS, Key, KeyMove, KeyState
 from mtad.model.domain_check import Check, HostedDomain, Noted, Sealed, Status, Subject
 from mtad.model.errors import Unavailable
+from mtad.model.identity import first_id
 from mtad.testing.directory import MemoryDirectory
+from mtad.testing.store import MemoryStore
 
 
 @implementer(IDomainCare, IKeyCare)
 class MemoryDomainCare:
-    """Remembers of the directory's domains what PostgreSQL would; `now` gives the time they are first seen at."""
+    """Remembers of the directory's domains what PostgreSQL would; `now` gives the time they are first seen at.
 
-    def __init__(self, directory: MemoryDirectory, now: Callable[[], float]) -> None:
+    `store` has the mail that keys may have signed.
+    """
+
+    def __init__(self, directory: MemoryDirectory, now: Callable[[], float], store: MemoryStore) -> None:
         self.reachable = True
         self.challenges: dict[str, str] = {}
         self.hostnames: set[str] = set()
         self.unsealed = 0
         self._directory = directory
         self._now = now
+        self._store = store
         self._due: dict[str, float] = {}
         self._checks: dict[str, tuple[Check, ...]] = {}
         self._lives: dict[tuple[str, str], Key] = {}
@@ -72,13 +78,30 @@ class MemoryDomainCare:
 
     async def revoke(self, before: float, now: float) -> Sequence[KeyMove]:
         """Revoke keys that nobody needs any more (IKeyCare)."""
+        organisations = {domain.name: domain.organisation for domain, _, _ in self._directory.hosted()}
         moves = [
             KeyMove(domain.name, key.selector, KeyState.RETIRING, KeyState.REVOKED)
             for domain in self._hosted()
             for key in domain.keys
-            if key.state is KeyState.RETIRING and (key.retiring_at or 0.0) < before
+            if key.state is KeyState.RETIRING
+            and (retiring_at := key.retiring_at or 0.0) < before
+            and not self._is_needed(organisations[domain.name], retiring_at, now)
         ]
         return [move for move in moves if self._moved(move, now)]
+
+    def _is_needed(self, organisation: int, retiring_at: float, now: float) -> bool:
+        """Return whether there is mail, or was a moment ago, that a key may have signed which retired then."""
+        unsigned = first_id(retiring_at + SIGNED_LATE_SECONDS)
+        waits = any(
+            message.id < unsigned and message.organisation == organisation and message.direction != "inbound"
+            for message in self._store.messages.values()
+        )
+        return waits or any(
+            happening.message < unsigned
+            and happening.organisation == organisation
+            and happening.at > now - VERIFIED_LATE_SECONDS
+            for happening in self._store.happenings
+        )
 
     async def seal(self, limit: int) -> Sealed:
         """Do some of what there is to do (IKeyCare)."""

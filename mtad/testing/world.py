@@ -88,7 +88,7 @@ class World:
         self.spool = MemorySpool()
         self.database = MemoryDatabase(self.store, self.process, self.spool)
         self.directory = directory or MemoryDirectory(self.process)
-        self.domain_care = domain_care or MemoryDomainCare(self.directory, self.wall.now)
+        self.domain_care = domain_care or MemoryDomainCare(self.directory, self.wall.now, self.store)
         self.counters = counters or MemoryCounters(self.process)
         self.network = MemoryNetwork(self.process)
         self.zone = {} if zone is None else zone

@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.dkim_keys import add_keys
 from mtad.adapters.postgres.domain_checks import PostgresDomainCare, hosted_domains
+from mtad.adapters.postgres.events import TELL, encoded
 from mtad.adapters.postgres.key_care import PostgresKeyCare
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.postgres.pool import Pool
@@ -18,17 +19,22 @@ from mtad.adapters.postgres.tenants import Tenants
 from mtad.adapters.sealing import Sealing
 from mtad.ctl.difference import difference
 from mtad.interfaces import IDirectory, IDomainCare, IKeyCare
-from mtad.model.dkim import Key, KeyMove, KeyState
+from mtad.model.dkim import SIGNED_LATE_SECONDS, VERIFIED_LATE_SECONDS, Key, KeyMove, KeyState
 from mtad.model.domain_check import Check, HostedDomain, Locked, Noted, Sealed, Status, Subject
 from mtad.model.errors import Unavailable
+from mtad.model.event import DELIVERED, Event, Happening
 from mtad.model.holdings import HeldDomain, HeldKey, Holding
+from mtad.model.identity import first_id
+from mtad.model.job import Message
 from mtad.model.master_key import MasterKey
 from mtad.testing.directory import MemoryDirectory
 from mtad.testing.domain_care import MemoryDomainCare
+from mtad.testing.store import MemoryStore
 from mtad.testing.wakeups import MemoryWakeups
 from tests.stores import database
 
 NOW = 1_795_000_000.25
+DAY = 86400.0
 GENERATED, PUBLISHED, ACTIVE = KeyState.GENERATED, KeyState.PUBLISHED, KeyState.ACTIVE
 RETIRING, REVOKED = KeyState.RETIRING, KeyState.REVOKED
 OLD, NEW = MasterKey("old", b"o" * 32), MasterKey("new", b"n" * 32)
@@ -63,7 +69,7 @@ def noted(
 
 
 class DomainCareContract:
-    """Subclasses give `self.care`, `self.keys`, `self.directory` and `hold`."""
+    """Subclasses give `self.care`, `self.keys`, `self.directory` and what is not implemented here."""
 
     timeout = 30
     care: IDomainCare
@@ -76,6 +82,14 @@ class DomainCareContract:
 
     async def node(self, name: str) -> None:
         """Let there be a node of that name."""
+        raise NotImplementedError
+
+    async def wait(self, number: int, direction: str) -> None:
+        """Let a message of that id wait, of acme.example's organisation."""
+        raise NotImplementedError
+
+    async def leave(self, number: int, at: float) -> None:
+        """Let it be delivered at that time, and told of."""
         raise NotImplementedError
 
     async def acme(self, name: str = "acme.example") -> HostedDomain:
@@ -179,6 +193,26 @@ class DomainCareContract:
         self.assertEqual((key.state, key.revoked_at, key.sealed_with), (REVOKED, NOW + 10, None))
         self.assertEqual(await self.keys.revoke(NOW + 1, NOW + 10), [])
 
+    async def test_a_key_stays_as_long_as_mail_that_it_may_have_signed(self) -> None:
+        await self.hold(ACME)
+        late = NOW + 40 * DAY
+        held, foreign, young = (first_id(NOW + after) for after in (-9.0, -8.0, 2 * SIGNED_LATE_SECONDS))
+        await self.wait(young, "outbound")
+        await self.wait(foreign, "inbound")
+        await self.wait(held, "outbound")
+        self.assertEqual(await self.keys.revoke(NOW + 1, late), [])
+        await self.leave(young, late)
+        await self.leave(foreign, late - VERIFIED_LATE_SECONDS - 1)
+        await self.leave(held, late)
+        self.assertEqual(await self.keys.revoke(NOW + 1, late + DAY - 1), [])
+        self.assertEqual(len(await self.keys.revoke(NOW + 1, late + DAY + 1)), 1)
+
+    async def test_neither_younger_mail_nor_what_came_from_outside_keeps_one(self) -> None:
+        await self.hold(ACME)
+        await self.wait(first_id(NOW + 2 * SIGNED_LATE_SECONDS), "outbound")
+        await self.wait(first_id(NOW - 8.0), "inbound")
+        self.assertEqual(len(await self.keys.revoke(NOW + 1, NOW + 40 * DAY)), 1)
+
     async def test_the_names_of_nodes(self) -> None:
         self.assertEqual(await self.care.names(), frozenset())
         await self.node("mx1.test")
@@ -188,13 +222,22 @@ class DomainCareContract:
 class MemoryDomainCareTest(DomainCareContract, TestCase):
     def setUp(self) -> None:
         self.directory = MemoryDirectory(Clock())
-        self.care = self.keys = MemoryDomainCare(self.directory, lambda: NOW)
+        self.store = MemoryStore(Clock())
+        self.care = self.keys = MemoryDomainCare(self.directory, lambda: NOW, self.store)
 
     async def hold(self, holding: Holding) -> None:
         self.directory.hold(holding, NOW)
 
     async def node(self, name: str) -> None:
         self.care.hostnames.add(name)
+
+    async def wait(self, number: int, direction: str) -> None:
+        acme = await self.directory.domain("acme.example")
+        self.store.messages[number] = Message(number, acme.organisation, direction, None, (), number, 1, NOW, NOW)
+
+    async def leave(self, number: int, at: float) -> None:
+        message = self.store.messages.pop(number)
+        self.store.happenings.append(Happening(number, message.organisation, at, (Event(DELIVERED, at),)))
 
     async def test_it_can_be_away(self) -> None:
         self.care.reachable = False
@@ -224,6 +267,18 @@ class PostgresDomainCareTest(DomainCareContract, TestCase):
 
     async def node(self, name: str) -> None:
         await PostgresNodes(self.pool).join(name, NOW)
+
+    async def wait(self, number: int, direction: str) -> None:
+        await self.pool.query(
+            "insert into messages (id, organisation, direction, recipients, content_id, copies, size, received_at)"
+            " select %s, organisation, %s, 1, 1, 1, 1, now() from domains where name = 'acme.example'",
+            (number, direction),
+        )
+
+    async def leave(self, number: int, at: float) -> None:
+        gone = "delete from messages where id = %s returning organisation"
+        ((organisation,),) = await self.pool.query(gone, (number,))
+        await self.pool.query(TELL, (at, number, organisation, *encoded((Event(DELIVERED, at),))))
 
     async def test_two_at_once_get_different_ones(self) -> None:
         domains = tuple(HeldDomain(f"d{n}.example") for n in range(40))

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import dkim
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, RelayNetwork
 from mtad.model.answer import Status as DnsStatus
 from mtad.model.dkim import KeyState, record_name, record_text
 from mtad.model.domain_check import Check, Status, Subject
+from mtad.model.hold import Hold, HoldScope
 from mtad.model.holdings import HeldKey
 from mtad.testing.world import DAY, HOUR, MINUTE, World, settings
 from mtad.verification.keys import KeyPair, generate
@@ -61,11 +63,7 @@ class KeysTest(DomainCareCase):
 
     def signers(self) -> list[str]:
         """Return the selectors a submission is signed with; each signature is good by what the DNS has."""
-        line = self.world.connect("submission", OFFICE)
-        commands = b"EHLO pc\r\nMAIL FROM:<alice@acme.example>\r\nRCPT TO:<bob@acme.example>\r\nDATA\r\n"
-        self.world.say(line, commands)
-        answer = self.world.say(line, b"From: alice@acme.example\r\n\r\nhello\r\n.\r\n")
-        self.assertEqual(answer[:4], b"250 ")
+        self.submit()
         mail = self.world.mail("bob@acme.example")[-1].replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         verifier = dkim.DKIM(mail)
         count = mail.count(b"\r\nDKIM-Signature:")
@@ -74,6 +72,13 @@ class KeysTest(DomainCareCase):
             self.assertTrue(verifier.verify(number, dnsfunc=self.txt))
             selectors.append(verifier.selector.decode())
         return selectors
+
+    def submit(self) -> None:
+        line = self.world.connect("submission", OFFICE)
+        commands = b"EHLO pc\r\nMAIL FROM:<alice@acme.example>\r\nRCPT TO:<bob@acme.example>\r\nDATA\r\n"
+        self.world.say(line, commands)
+        answer = self.world.say(line, b"From: alice@acme.example\r\n\r\nhello\r\n.\r\n")
+        self.assertEqual(answer[:4], b"250 ")
 
     def txt(self, name: bytes, timeout: int) -> bytes:
         (line,) = self.world.zone[name.decode().removesuffix(".")]
@@ -100,6 +105,34 @@ class KeysTest(DomainCareCase):
         self.assertEqual(self.states()["old"], "revoked")
         told = [(facts["selector"], facts["after"]) for facts in self.world.journal.of("dkim.key_moved")]
         self.assertEqual(told, [("new", "published"), ("new", "active"), ("old", "retiring"), ("old", "revoked")])
+
+    def test_it_stays_as_long_as_mail_it_signed_is_held(self) -> None:
+        self.world.wall.step(200_000_000.0)
+        self.key("old", RSA, KeyState.ACTIVE)
+        self.publish("old", RSA)
+        now = self.world.wall.now()
+        hold = Hold(HoldScope.DOMAIN, ACME, "wait", "ops", now)
+        placing = Deferred.fromCoroutine(self.world.database.holds.place(hold))
+        self.world.turn()
+        self.submit()
+        self.pass_(MINUTE)
+        self.assertEqual(self.world.mail("bob@acme.example"), [])
+        self.key("new", NEXT, KeyState.GENERATED)
+        self.publish("new", NEXT)
+        self.pass_(20 * MINUTE)
+        self.assertEqual(self.states(), {"old": "retiring", "new": "active"})
+        for _ in range(2):
+            self.pass_(10 * DAY)
+            self.assertEqual(self.states()["old"], "retiring")
+        releasing = self.world.database.holds.release(self.successResultOf(placing), self.world.wall.now(), "ops")
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(releasing)))
+        self.pass_(HOUR)
+        (mail,) = self.world.mail("bob@acme.example")
+        self.assertIn(b" s=old;", mail)
+        self.pass_(20 * HOUR)
+        self.assertEqual(self.states()["old"], "retiring")
+        self.pass_(5 * HOUR)
+        self.assertEqual(self.states()["old"], "revoked")
 
     def test_without_its_record_it_never_signs(self) -> None:
         self.key("new", NEXT, KeyState.GENERATED)

@@ -70,7 +70,8 @@ class MovesTest(SynchronousTestCase):
     def test_what_is_awaited_is_said(self) -> None:
         retiring = replace(key("a", RETIRING), retiring_at=0.0)
         self.assertEqual(needed_until(0.0, 5 * DAY), 6 * DAY)
-        self.assertIn("until 1970-01-07 00:00 UTC", awaited(retiring, NOW, 5 * DAY))
+        self.assertIn("until 1970-01-07 00:00 UTC", awaited(retiring, 6 * DAY - 1, 5 * DAY))
+        self.assertIn("was held and is still here", awaited(retiring, 6 * DAY + 1, 5 * DAY))
         self.assertIn("record in the DNS", awaited(key("a", GENERATED), NOW, DAY))
         self.assertIn("operator's word", awaited(key("a", ACTIVE), NOW, DAY))
         self.assertEqual(awaited(key("a", ACTIVE, published_at=NOW), NOW, DAY), "")

@@ -8,13 +8,30 @@ from mtad.adapters.postgres.dkim_keys import move_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.sealing import Sealing, Stored
 from mtad.interfaces import IKeyCare
-from mtad.model.dkim import KeyMove, KeyState
+from mtad.model.dkim import SIGNED_LATE_SECONDS, VERIFIED_LATE_SECONDS, KeyMove, KeyState
 from mtad.model.domain_check import Locked, Sealed
 from mtad.model.errors import Unavailable
+from mtad.model.identity import EPOCH_SECONDS, SEQUENCE_BITS, SLOT_BITS
 
+# Ids are in the order of time, so that what came before a key retired is found by the table's own key: of what is
+# older than the lifetime that is only what was held or quarantined; `order by` keeps the planner from reading all of a
+# table. What comes from outside nobody signed here.
 _RETIRED = """
-select d.name, k.selector from dkim_keys k join domains d on d.id = k.domain
-where k.state = 'retiring' and k.retiring_at < to_timestamp(%s) order by k.id limit 1000
+select d.name, k.selector
+from dkim_keys k join domains d on d.id = k.domain cross join lateral (
+    select (1000 * (extract(epoch from k.retiring_at) - %s))::bigint << %s as id
+) as unsigned
+where k.state = 'retiring' and k.retiring_at < to_timestamp(%s)
+    and (
+        select m.id from messages m
+        where m.id < unsigned.id and m.organisation = k.organisation and m.direction <> 'inbound'
+        order by m.id limit 1
+    ) is null and (
+        select e.message from message_events e
+        where e.at > to_timestamp(%s) and e.message < unsigned.id and e.organisation = k.organisation
+        order by e.message limit 1
+    ) is null
+order by k.id limit 1000
 """
 # What cannot be opened is looked at last, so that it does not keep the rest from its turn. Without a master key that is
 # all there is to look at.
@@ -41,7 +58,8 @@ class PostgresKeyCare:
         """Revoke keys that nobody needs any more (IKeyCare)."""
 
         async def work(cursor: Cursor) -> Sequence[KeyMove]:
-            found = await cursor.query(_RETIRED, (before,))
+            unsigned = (EPOCH_SECONDS - SIGNED_LATE_SECONDS, SLOT_BITS + SEQUENCE_BITS)
+            found = await cursor.query(_RETIRED, (*unsigned, before, now - VERIFIED_LATE_SECONDS))
             moves = [KeyMove(domain, selector, KeyState.RETIRING, KeyState.REVOKED) for domain, selector in found]
             return await move_keys(cursor, moves, now)
 
