@@ -131,40 +131,17 @@ def make(
     network = SocketNetwork(reactor, inherited)
     offload = ProcessOffload(reactor, OFFLOAD_THREADS)
     random = SystemRandom()
-    pool, leases, writer, wakeups = _connections(settings, reactor, stores, journal, random)
+    connections = _connections(settings, reactor, stores, journal, random)
+    pool = connections.pool
     redis = Redis(server=stores.redis, network=network, clock=reactor, random=random)
     sealing = _sealing(settings, journal)
-    directory = PostgresDirectory(pool, reactor, wakeups, sealing)
     resolver = StubResolver(
         reactor=reactor, network=network, clock=reactor, random=random, journal=journal, servers=name_servers(settings)
     )
-    queue = PostgresQueue(writer, pool, spool, keep_content_seconds=settings.queue.keep_content)
+    queue = PostgresQueue(connections.writer, pool, spool, keep_content_seconds=settings.queue.keep_content)
     wall = SystemClock()
     certificates = _certificates(settings, reactor, wall, journal)
-
-    async def open_all() -> None:
-        offload.startService()
-        redis.startService()
-        await redis.settled()
-        await pool.start()
-        await leases.start()
-        await writer.start()
-        wakeups.start()
-        if certificates is not None:
-            certificates.start()
-
-    async def close_all() -> None:
-        if certificates is not None:
-            certificates.stop()
-        await resolver.stop()
-        await wakeups.stop()
-        await writer.stop()
-        await leases.stop()
-        await pool.stop()
-        await redis.stopService()
-        await offload.stopService()
-        stores.close()
-
+    opened = _Opened(stores, offload, redis, connections, resolver, certificates)
     return Ports(
         clock=reactor,
         wall=wall,
@@ -174,24 +151,79 @@ def make(
         resolver=resolver,
         tls=TlsContexts(certificates),
         offload=offload,
-        directory=directory,
+        directory=PostgresDirectory(pool, reactor, connections.wakeups, sealing),
         domain_care=PostgresDomainCare(pool),
         key_care=PostgresKeyCare(pool, sealing),
         queue=queue,
         care=queue,
-        nodes=PostgresNodes(leases),
+        nodes=PostgresNodes(connections.leases),
         holds=PostgresHolds(pool),
         timeline=PostgresTimeline(pool),
         counters=RedisCounters(redis),
-        wakeups=wakeups,
+        wakeups=connections.wakeups,
         spool=spool,
         verify_password=verify_password,
         dependencies={"postgres": pool, "redis": redis},
         exposition=journal.exposition,
         families=journal.families,
-        start=open_all,
-        stop=close_all,
+        start=opened.open,
+        stop=opened.close,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """A process' connections to PostgreSQL, by what goes over them."""
+
+    pool: Pool
+    leases: Pool
+    writer: Writer
+    wakeups: PostgresWakeups
+
+    async def open(self) -> None:
+        """Make them; nothing is heard before there is somebody to ask."""
+        await self.pool.start()
+        await self.leases.start()
+        await self.writer.start()
+        self.wakeups.start()
+
+    async def close(self) -> None:
+        """Let go of them, what hears of news first."""
+        await self.wakeups.stop()
+        await self.writer.stop()
+        await self.leases.stop()
+        await self.pool.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is opened before the first message and closed after the last."""
+
+    stores: Stores
+    offload: ProcessOffload
+    redis: Redis
+    connections: _Connections
+    resolver: StubResolver
+    certificates: ServerCertificates | None
+
+    async def open(self) -> None:
+        """Open all of it; the stores are open already."""
+        self.offload.startService()
+        self.redis.startService()
+        await self.redis.settled()
+        await self.connections.open()
+        if self.certificates is not None:
+            self.certificates.start()
+
+    async def close(self) -> None:
+        """Close all of it, the stores last."""
+        if self.certificates is not None:
+            self.certificates.stop()
+        await self.resolver.stop()
+        await self.connections.close()
+        await self.redis.stopService()
+        await self.offload.stopService()
+        self.stores.close()
 
 
 def _certificates(
@@ -231,7 +263,7 @@ def _make_mail_directory(settings: Settings) -> None:
 
 def _connections(
     settings: Settings, reactor: IReactor, stores: Stores, journal: Journal, random: Random
-) -> tuple[Pool, Pool, Writer, PostgresWakeups]:
+) -> _Connections:
     """Return who shares the connections of a process: `database.pool_size` in all."""
     database = settings.database or Database()
     pool = Pool(
@@ -258,4 +290,4 @@ def _connections(
         connect_timeout_seconds=database.connect_timeout,
         statement_timeout_seconds=database.statement_timeout,
     )
-    return pool, leases, writer, PostgresWakeups(reactor, stores.database, journal)
+    return _Connections(pool, leases, writer, PostgresWakeups(reactor, stores.database, journal))

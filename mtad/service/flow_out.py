@@ -66,23 +66,13 @@ def flow_out(
         drained=drained,
     )
     delivery = _delivery(settings, ports, membership)
-    signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)
-    reporting = Reporting(
-        directory=ports.directory,
-        route=routing.route,
-        sign=signing.sign_report,
-        next_id=membership.next_id,
-        hostname=settings.server.hostname,
-        lifetime_seconds=settings.queue.lifetime,
-        delay_notice_seconds=settings.queue.delay_notice,
-    )
     holding = Holding(
         holds=ports.holds, wakeups=ports.wakeups, clock=ports.clock, wall=ports.wall, journal=ports.journal
     )
     worker = Worker(
         queue=ports.queue,
         delivery=delivery,
-        reporting=reporting,
+        reporting=_reporting(settings, ports, routing, membership),
         holds=holding,
         membership=membership,
         clock=ports.clock,
@@ -108,6 +98,20 @@ def flow_out(
         journal=ports.journal,
     )
     return FlowOut(membership=membership, holding=holding, delivery=delivery, worker=worker, queue=queue)
+
+
+def _reporting(settings: Settings, ports: Ports, routing: RoutingService, membership: Membership) -> Reporting:
+    """Return what writes reports to senders, signed as this server's own."""
+    signing = Signing(directory=ports.directory, offload=ports.offload, clock=ports.clock, wall=ports.wall)
+    return Reporting(
+        directory=ports.directory,
+        route=routing.route,
+        sign=signing.sign_report,
+        next_id=membership.next_id,
+        hostname=settings.server.hostname,
+        lifetime_seconds=settings.queue.lifetime,
+        delay_notice_seconds=settings.queue.delay_notice,
+    )
 
 
 def _bounds(settings: Settings) -> Bounds:

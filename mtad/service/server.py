@@ -48,15 +48,7 @@ class Server(MultiService):
         self._out = flow_out(
             settings, ports, routing, memory, lambda: self.steering.notes, lambda on: self.steering.drain(on)
         )
-        self._housekeeping = Housekeeping(
-            care=ports.care,
-            timeline=ports.timeline,
-            clock=ports.clock,
-            wall=ports.wall,
-            journal=ports.journal,
-            keep_seconds=settings.timeline.keep,
-            quarantine_keep_seconds=settings.queue.quarantine_keep,
-        )
+        self._housekeeping = _housekeeping(settings, ports)
         self._domain_care = domain_care(settings, ports)
         for service in (
             self._out.membership,
@@ -161,6 +153,19 @@ def build(settings: Settings, ports: Ports, part: Part = ALONE) -> Server:
     As a `part` of several it takes its share of what all have, and has no pages of its own.
     """
     return Server(settings, ports, part)
+
+
+def _housekeeping(settings: Settings, ports: Ports) -> Housekeeping:
+    """Return what forgets in time what is kept for a time."""
+    return Housekeeping(
+        care=ports.care,
+        timeline=ports.timeline,
+        clock=ports.clock,
+        wall=ports.wall,
+        journal=ports.journal,
+        keep_seconds=settings.timeline.keep,
+        quarantine_keep_seconds=settings.queue.quarantine_keep,
+    )
 
 
 async def _stopped(port: IListeningPort) -> None:
