@@ -1,22 +1,26 @@
 """Holding: which mail people keep back, as far as this process knows, which is within a second (DESIGN §5).
 
-The holds are read when something changed, when news of a change may have been missed, and once a minute anyway. A node
-that never read them claims nothing and begins nothing. It also ends holds whose expiry has come, and frees the rows of
-those that are over: each node does, so that what somebody released is freed whoever dies over it.
+They are read every second, for the table is small, and at once when there is news of a change: news comes late while
+the connection that listens is not there, and a hold must not. A node that could not read them when it last tried
+claims nothing and begins nothing. It also ends holds whose expiry has come, and frees the rows of those that are over:
+each node does, so that what somebody released is freed whoever dies over it.
 """
 
 from twisted.application.service import Service
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IHolds, IJournal, IWakeups, IWallClock
+from mtad.model.errors import Unavailable
 from mtad.model.hold import CHANNEL, Hold
 from mtad.model.job import Job, Lane
 from mtad.outbound.tasks import Tasks
 from mtad.policy.holds import Holds
 
 LOOK_SECONDS = 1.0
-MAX_AGE_SECONDS = 60.0
+READ_SECONDS = 3.0
+"""How long a read may take before it counts as failed: a connection may have fallen silent."""
 FREE_SECONDS = 5.0
 
 
@@ -34,10 +38,8 @@ class Holding(Service):
         self._journal = journal
         self._tasks = Tasks(clock, journal)
         self._holds: Holds | None = None
-        self._read_at = 0.0
-        self._changes = 1
-        self._read = 0
         self._reading = False
+        self._again = False
         wakeups.listen(self._heard, self._lost)
 
     def startService(self) -> None:
@@ -53,7 +55,7 @@ class Holding(Service):
 
     @property
     def known(self) -> bool:
-        """Whether the holds were read; until then nothing may go."""
+        """Whether the holds were read when that was last tried; until then nothing may go."""
         return self._holds is not None
 
     def of(self, job: Job) -> Hold | None:
@@ -69,24 +71,32 @@ class Holding(Service):
             self._lost()
 
     def _lost(self) -> None:
-        self._changes += 1
         if self.running:
             self._tasks.start(self._look(), "holds")
 
     async def _look(self) -> None:
-        """Read the holds if they changed or grew old, again when they change meanwhile; never twice at once."""
-        if self._clock.seconds() - self._read_at >= MAX_AGE_SECONDS:
-            self._changes += 1
+        """Read the holds, and once more when that was asked for meanwhile; never twice at once."""
+        self._again = True
         if self._reading:
             return
         self._reading = True
         try:
-            while self._read != self._changes:
-                changes, began_at = self._changes, self._clock.seconds()
-                self._holds = Holds(await self._port.active())
-                self._read, self._read_at = changes, began_at
+            while self._again:
+                self._again = False
+                self._holds = await self._standing()
+        except Exception:
+            self._holds = None
+            raise
         finally:
             self._reading = False
+
+    async def _standing(self) -> Holds:
+        reading = Deferred.fromCoroutine(self._port.active())
+        reading.addTimeout(READ_SECONDS, self._clock)
+        try:
+            return Holds(await reading)
+        except defer.TimeoutError:
+            raise Unavailable("postgres", f"the holds were not read within {READ_SECONDS:g} s") from None
 
     async def _free(self) -> None:
         await self._port.end_expired(self._wall.now())

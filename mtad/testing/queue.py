@@ -276,14 +276,17 @@ class MemoryQueue:
 
 @implementer(IHolds)
 class MemoryHolds:
-    """Holds over a MemoryDatabase."""
+    """Holds over a MemoryDatabase. While it is `silent` nobody is answered which stand."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self._table = database.store.holds
+        self.silent = False
 
     async def active(self) -> Sequence[Hold]:
         """See IHolds."""
+        if self.silent:
+            await Deferred()
         return await self._database.read(self._table.active)
 
     async def place(self, hold: Hold) -> int:

@@ -2,18 +2,25 @@
 
 from dataclasses import replace
 
+from twisted.internet import (
+    defer,
+    reactor,  # noqa: TID251 - the real one is what is tested
+)
 from zope.interface.verify import verifyObject
 
+from mtad.adapters.postgres.wakeups import PostgresWakeups
 from mtad.interfaces import IHolds
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
 from mtad.model.event import Event
-from mtad.model.hold import FREED_AT_ONCE, HOLDS_KEPT_SECONDS, Hold, HoldScope
+from mtad.model.hold import CHANNEL, FREED_AT_ONCE, HOLDS_KEPT_SECONDS, Hold, HoldScope
 from mtad.model.identity import print_id
 from mtad.model.job import Disposal, Lane, Result, Row, RowState, Status
 from mtad.model.outcome import Deferred, Scope
+from mtad.testing.journal import MemoryJournal
 from tests.contract.letters import ALICE, DAY, LANE, NOW, again, gone, letter, recipients, settlement
 from tests.contract.processes import MemoryCase, PostgresCase
+from tests.contract.test_wakeups import Listener
 
 ACME = Lane(1, LANE)
 OTHER = Lane(1, "mx:other.example")
@@ -226,6 +233,21 @@ class PostgresHoldsTest(HoldsContract, PostgresCase):
         await self.pool.query("delete from organisations where id = %s", (organisation,))
         self.assertEqual(await self.holds.free(NOW + 1), 1)
         self.assertEqual((await self.last_event(7)).facts["by"], "the end of its hold")
+
+    async def test_every_change_is_news_to_who_listens(self) -> None:
+        wakeups = PostgresWakeups(reactor, self.parameters, MemoryJournal())
+        self.addCleanup(lambda: defer.Deferred.fromCoroutine(wakeups.stop()))
+        listener = Listener()
+        wakeups.listen(listener.heard, listener.lost)
+        wakeups.start()
+        await listener.until("lost", 1)
+        hold = await self.holds.place(SENDER)
+        await listener.until(CHANNEL, 1)
+        await self.holds.release(hold, NOW + 1, BY)
+        await listener.until(CHANNEL, 2)
+        await self.holds.end_expired(NOW + 2 + HOLDS_KEPT_SECONDS)
+        await listener.until(CHANNEL, 3)
+        self.assertEqual(listener.told, [("lost",), *[(CHANNEL, "")] * 3])
 
     async def test_asking_for_what_is_over_is_no_news(self) -> None:
         await self.holds.place(SENDER)

@@ -82,14 +82,46 @@ class HoldsTest(SynchronousTestCase):
         self.assertEqual(self.row(message).status, Status.HELD)
         self.assertEqual(self.boxes("alice@acme.example"), [0])
 
-    def test_a_node_that_heard_no_news_sees_it_within_a_minute(self) -> None:
+    def test_a_node_that_hears_no_news_sees_a_hold_within_a_second(self) -> None:
         second = self.world.another()
         second.advance(1)
         self.world.store.wakeups.muted = True
-        self.place(HoldScope.RECIPIENT_DOMAIN, "acme.example")
-        self.world.advance(MINUTE + 1)
+        hold = self.place(HoldScope.RECIPIENT_DOMAIN, "acme.example")
+        self.world.advance(1)
+        message = self.accepted("alice@acme.example", world=second)
+        self.assertEqual(self.row(message).status, Status.HELD)
+        self.release(hold)
+        self.world.advance(1)
         self.accepted("alice@acme.example", world=second)
+        self.assertEqual(self.boxes("alice@acme.example"), [1])
+
+    def test_after_an_outage_what_was_held_meanwhile_does_not_leave(self) -> None:
+        self.world.store.wakeups.muted = True
+        other = self.world.another()
+        self.world.database.outage()
+        self.world.advance(8)
+        placing = other.database.holds.place(
+            Hold(HoldScope.RECIPIENT_DOMAIN, "acme.example", "wait", "ops", self.world.wall.now())
+        )
+        self.successResultOf(Deferred.fromCoroutine(placing))
+        self.world.database.restore()
+        self.assertFalse(self.world.server.getServiceNamed("holding").known, "what it knew may be old")
+        message = self.accepted("alice@acme.example")
+        self.world.advance(2)
         self.assertEqual(self.boxes("alice@acme.example"), [0])
+        self.assertEqual(self.row(message).status, Status.HELD)
+
+    def test_while_the_holds_are_not_answered_nothing_begins(self) -> None:
+        self.world.database.holds.silent = True
+        self.world.advance(5)
+        self.accepted("alice@acme.example")
+        self.world.advance(2)
+        self.assertEqual(self.boxes("alice@acme.example"), [0])
+        self.world.database.holds.silent = False
+        self.world.advance(10)
+        self.assertEqual(self.boxes("alice@acme.example"), [1])
+        told = self.world.journal.of("store.unavailable")[0]
+        self.assertEqual((told["task"], told["reason"]), ("holds", "the holds were not read within 3 s"))
 
     def test_a_node_whose_news_was_lost_sees_it_at_once(self) -> None:
         self.world.store.wakeups.muted = True

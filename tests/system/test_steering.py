@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+import time
 from random import Random
+from smtplib import SMTP
 
 from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.postgres.queue import PostgresQueue
@@ -18,6 +21,7 @@ from mtad.model.envelope import Recipient
 from mtad.model.identity import print_id
 from mtad.testing.spool import MemorySpool
 from tests.contract.letters import ANN, NOW, letter, recipients
+from tests.system.server import RunningServer
 from tests.system.test_mtactl import DEMO, DatabaseCase, Terminal, started
 
 FIRST, SECOND, THIRD = 10**15, 10**15 + 1, 10**15 + 2
@@ -267,3 +271,35 @@ class SteeringTest(DatabaseCase):
                 ("mtactl dkim retire", key, 1),
             ],
         )
+
+
+class RunningTest(SynchronousTestCase):
+    """What commands do to a server that runs."""
+
+    def setUp(self) -> None:
+        self.server = RunningServer()
+        self.addCleanup(self.server.close)
+        self.server.apply()
+        self.server.start()
+
+    def send(self, subject: str, to: str = "alice@acme.example") -> None:
+        with SMTP("127.0.0.1", self.server.smtp_port) as client:
+            client.sendmail("ann@outside.example", [to], f"Subject: {subject}\r\n\r\nhi\r\n")
+
+    def test_mail_on_hold_is_kept_within_a_second_and_goes_when_it_is_released(self) -> None:
+        said = self.server.mtactl("queue", "hold", "--recipient-domain", "acme.example", "--reason", "a look first")
+        self.assertEqual(said, "hold 1: recipient-domain acme.example\n")
+        time.sleep(1)  # as long as a server may take to see it
+        for number in range(5):
+            self.send(f"kept {number}")
+            self.server.wait_for("delivery.held")
+        self.assertEqual(self.server.mail("alice@acme.example"), [])
+        rows = self.server.database_ask("select status, hold, count(*) from message_queue group by 1, 2")
+        self.assertEqual(rows, [("held", 1, 5)])
+        self.assertIn("5 recipients due now", self.server.mtactl("queue", "release", "--hold", "1"))
+        for _ in range(5):
+            self.server.wait_for("delivery.delivered")
+        time.sleep(1)
+        self.send("free")
+        self.server.wait_for("delivery.delivered")
+        self.assertEqual(len(self.server.mail("alice@acme.example")), 6)
