@@ -111,9 +111,13 @@ class PostgresCase(TestCase):
         directory = Path(tempfile.mkdtemp(prefix="mtad-gate-"))
         self.addCleanup(shutil.rmtree, directory)
         self.spool = DiskSpool(directory)
-        self.gate = LosingGate(self.parameters, directory)
+        self.gate = self.new_gate(directory)
         self.gate.open()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.gate.shut()))
+
+    def new_gate(self, directory: Path) -> "LosingGate":
+        """Return the gate for the way of the writer's connections."""
+        return LosingGate(self.parameters, directory)
 
     async def process(self) -> Process:
         self.writer, queue = self.writing()
@@ -176,9 +180,13 @@ class LosingGate(Gate):
 
     def buildProtocol(self, address: object) -> Pipe:
         self.connections += 1
-        front = ClientPipe(self)
+        front = self.front()
         connectProtocol(self._behind, ServerPipe(self)).addCallback(front.join)
         return front
+
+    def front(self) -> Pipe:
+        """Return a new end at the client."""
+        return ClientPipe(self)
 
 
 class ClientPipe(Pipe):
