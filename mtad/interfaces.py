@@ -123,7 +123,8 @@ class IQueueCare(Interface):
     async def sweep(before: float) -> int:
         """Remove messages received before that time which have no rows, and contents no message carries.
 
-        What is kept on purpose stays until it is old enough.
+        What is kept on purpose stays until it is old enough. Return how many of the messages had a content: where there
+        was none, there was a story only.
         """
 
     async def sizes() -> dict[Status, int]:
@@ -196,10 +197,10 @@ class IHolds(Interface):
 class INodes(Interface):
     """Membership: who owns rows, and who died (DESIGN D8)."""
 
-    async def join(name: str, now: float) -> Node:
+    async def join(name: str, now: float, draining: bool = False) -> Node:
         """Take an owner number never used before and a free slot, and insert the node's row.
 
-        Where all nodes of that name drain, so does the new one.
+        The new one drains when it is to be `draining`, and where all nodes of that name drain.
         """
 
     async def beat(owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
@@ -208,10 +209,11 @@ class INodes(Interface):
     async def beats() -> dict[int, int]:
         """Return the beat of every node by owner number."""
 
-    async def take_over(owner: int, now: float) -> int:
-        """Delete a dead node's row, then free its rows, 1 000 at a time; return how many.
+    async def take_over(owner: int, beat: int, now: float) -> int | None:
+        """Delete the row of a node that still has that beat, then free its rows, 1 000 at a time; return how many.
 
-        A row taken over for the third time is held, with an event.
+        None, and nothing is done, when it has beaten since; where the row is gone already its rows are freed. A row
+        taken over for the third time is held, with an event.
         """
 
     async def free_orphans(now: float) -> int:

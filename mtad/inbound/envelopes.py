@@ -6,7 +6,8 @@ of the content. The others are found by it too.
 
 What an organisation submits is its own outbound message, as far as it leads to its own domains or elsewhere; in another
 organisation's domains it is foreign mail (DESIGN D12), which tells nothing of the submitter but the address it came
-from.
+from. The submitter's own story says to whom it was handed over, and nothing of what becomes of it there; where nobody
+else gets it, that story has a message without recipients, which carries no content.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -23,6 +24,8 @@ from mtad.model.route import Place, Route
 from mtad.model.tenant import Submitter
 from mtad.model.text import shown
 from mtad.model.verdict import Quarantine
+
+_HANDED_OVER = "another organisation here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def address_messages(
     for route in sorted(routes, key=lambda route: not _is_own(route.organisation, stamp)):
         assert route.organisation is not None
         by_organisation.setdefault(route.organisation, []).append(route)
-    return tuple(
+    messages = [
         _message(
             stamp.content_id if number == 0 else stamp.next_id(),
             organisation,
@@ -76,7 +79,21 @@ def address_messages(
             stamp,
         )
         for number, (organisation, theirs) in enumerate(by_organisation.items())
-    )
+    ]
+    if stamp.submitter is not None and stamp.submitter.organisation not in by_organisation:
+        own = _message(stamp.next_id(), stamp.submitter.organisation, 1, peer, reverse_path, [], stamp)
+        messages.append(replace(own, content_id=own.id))
+    return tuple(_handing_over(message, routes, stamp) for message in messages)
+
+
+def _handing_over(message: Message, routes: tuple[Route, ...], stamp: Stamp) -> Message:
+    """Return a message, if it is the submitter's with which of its forward-paths others' domains here have got."""
+    if not _is_own(message.organisation, stamp):
+        return message
+    others = [str(route.forward_path) for route in routes if not _is_own(route.organisation, stamp)]
+    told = (Event(event.ROUTED, stamp.now, {"forward_path": each, "rule": _HANDED_OVER}) for each in others)
+    keys = dict.fromkeys((*message.keys, *others))
+    return replace(message, keys=tuple(keys), events=(*message.events, *told))
 
 
 def _message(

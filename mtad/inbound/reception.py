@@ -187,6 +187,8 @@ class Reception:
     def _accepted(self, transaction: Transaction, acceptance: Acceptance) -> None:
         noted = {"longest_line": transaction.longest_line} if transaction.longest_line else {}
         for message in acceptance.messages:
+            if not message.recipients:
+                continue
             self._journal.record(
                 "smtp.accepted",
                 id=print_id(message.id),

@@ -32,7 +32,8 @@ class Message:
 
     Times are epoch seconds. `keys` are the strings a search may find it by (addresses, Message-ID, peer); only
     their hashes are stored. `copies` counts the messages that were accepted with the same content. `quarantined` are
-    the n of recipients that get it only once somebody released it.
+    the n of recipients that get it only once somebody released it. One without recipients is there for its story; its
+    content is none.
     """
 
     id: int

@@ -230,20 +230,21 @@ class MemoryStore:
         return [Row(*key, row.claim) for key, row in sorted(self.rows.items()) if row.owner == owner]
 
     def sweep(self, before: float) -> int:
-        """Remove old messages without rows and contents without messages; return how many messages."""
+        """Remove old messages without rows and contents without messages; return how many messages had one."""
         with_rows = {message for message, _ in self.rows}
         old = [
-            message.id
+            message
             for message in self.messages.values()
             if message.received_at < before and message.id not in with_rows
         ]
         kept_from = self._kept_from(before)
+        count = sum(1 for message in old if message.content_id in self.contents)
         for message in old:
-            self._clean(message, kept_from)
+            self._clean(message.id, kept_from)
         carried = {message.content_id for message in self.messages.values()}
         kept = {number for number in self.contents if number in carried or (kept_from and number >= kept_from)}
         self.contents = {number: octets for number, octets in self.contents.items() if number in kept}
-        return len(old)
+        return count
 
     def sizes(self) -> dict[Status, int]:
         """Return how many rows have each status."""
@@ -322,7 +323,7 @@ class MemoryStore:
     def _rows_of(self, message: int) -> list[QueueRow]:
         return [row for (number, _), row in sorted(self.rows.items(), key=lambda item: item[0]) if number == message]
 
-    def join(self, name: str) -> Node:
+    def join(self, name: str, draining: bool) -> Node:
         """Give a new owner number and a slot that rested."""
         held = {node.slot for node in self.nodes.values()}
         rested = self.clock.seconds() - SLOT_REST_SECONDS
@@ -334,7 +335,7 @@ class MemoryStore:
         self.slots[slot] = SlotRow(self.clock.seconds(), last_id)
         self.last_owner += 1
         beside = [node.draining for node in self.nodes.values() if node.name == name]
-        self.nodes[self.last_owner] = NodeRow(name, slot, draining=bool(beside) and all(beside))
+        self.nodes[self.last_owner] = NodeRow(name, slot, draining=draining or (bool(beside) and all(beside)))
         return Node(self.last_owner, slot, last_id)
 
     def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
@@ -347,8 +348,10 @@ class MemoryStore:
         slot.last_beat, slot.last_id = self.clock.seconds(), max(slot.last_id, last_id)
         return Standing.DRAINING if node.draining else Standing.WORKING
 
-    def take_over(self, owner: int, now: float) -> int:
-        """Delete a node and free its rows, counting."""
+    def take_over(self, owner: int, beat: int, now: float) -> int | None:
+        """Delete a node that has not beaten since and free its rows, counting; None when it has."""
+        if owner in self.nodes and self.nodes[owner].beat != beat:
+            return None
         self.nodes.pop(owner, None)
         return self._free_counting((row for row in self.rows.values() if row.owner == owner), now)
 

@@ -115,6 +115,21 @@ class QueueContract:
         self.assertEqual(await self.here.timeline.search("alice@acme.example", 10), [7])
         self.assertEqual(len((await self.queue.waiting(7)).rows), 1)
 
+    async def test_a_message_without_recipients_has_its_story_for_itself(self) -> None:
+        story = message(8, organisation=2, recipients=(), keys=("<7@outside.example>",), events=(Event(RECEIVED, NOW),))
+        both = replace(letter(7), messages=(message(7), story))
+        for _ in range(2):
+            await self.queue.accept(both, self.owner)
+        self.assertEqual(await self.kinds(8), ["received"])
+        self.assertEqual(await self.here.timeline.search("<7@outside.example>", 10, organisation=2), [8])
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+        await self.queue.settle([settlement(7, gone())], self.owner, NOW + 1)
+        await self.assert_gone(7)
+        self.assertEqual(await self.queue.sweep(NOW + 1), 0, "nothing was left behind")
+        self.assertEqual(await self.kinds(8), ["received"])
+        await self.queue.accept(both, self.owner)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+
     async def test_accepting_again_brings_no_settled_recipient_back(self) -> None:
         twice = letter(7, recipients=recipients(2))
         await self.queue.accept(twice, self.owner)

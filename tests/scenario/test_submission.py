@@ -5,12 +5,13 @@ from pathlib import Path
 
 import msgspec
 from twisted.internet import error
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import Name, Network, RelayNetwork, Tls
-from mtad.model.identity import parse_id
+from mtad.model.identity import parse_id, print_id
 from mtad.testing.network import Line
-from mtad.testing.world import MINUTE, World, settings
+from mtad.testing.world import HOUR, MINUTE, World, settings
 
 MESSAGE = b"From: alice@acme.example\r\nSubject: hi\r\n\r\nhello\r\n"
 LOOPBACK = ("127.0.0.1", 40000)
@@ -348,7 +349,33 @@ class SubmissionTest(SynchronousTestCase):
         self.assertIn("eve@other.example", told)
         for secret in ("192.0.2.7", "shop.example", "submitter"):
             self.assertNotIn(secret, told)
-        self.assertNotIn("eve@", repr([event.facts for event in ours]))
+        handed = [event.facts for event in ours if event.facts.get("forward_path") == "eve@other.example"]
+        self.assertEqual(handed, [{"forward_path": "eve@other.example", "rule": "another organisation here"}])
+        self.assertEqual([event.facts["recipient"] for event in ours if event.kind == "delivered"], ["c@shop.example"])
+
+    def test_who_writes_to_another_organisation_alone_has_a_story_to_find(self) -> None:
+        self.world.alias("sales@other.example", "eve@other.example", organisation="other")
+        told = self.send(self.logged_in(), "sales@other.example")
+        self.assertEqual(len(self.world.mail("eve@other.example")), 1)
+        ours, theirs = (
+            self.successResultOf(Deferred.fromCoroutine(self.world.directory.organisation(name)))
+            for name in ("acme", "other")
+        )
+        stories = {each.organisation: self.world.story(each.message) for each in self.world.store.happenings}
+        self.assertEqual(set(stories), {ours, theirs})
+        own = stories[ours]
+        self.assertEqual([event.kind for event in own], ["received", "signed", "routed"])
+        self.assertEqual((own[0].facts["submitter"], own[0].facts["told_id"]), ("alice@acme.example", print_id(told)))
+        self.assertNotIn("eve@", repr(own))
+        self.assertEqual([event.kind for event in stories[theirs]][-1], "delivered")
+        for key in (print_id(told), "sales@other.example", "alice@acme.example", "192.0.2.7"):
+            searching = self.world.database.timeline.search(key, 10, ours)
+            self.assertEqual(len(self.successResultOf(Deferred.fromCoroutine(searching))), 1, key)
+        (accepted,) = self.world.journal.of("smtp.accepted")
+        self.assertEqual(accepted["organisation"], theirs)
+        self.world.advance(2 * HOUR, step=60.0)
+        self.assertEqual((self.world.store.messages, self.world.store.contents), ({}, {}))
+        self.assertEqual(self.world.journal.of("queue.swept"), [])
 
     def test_what_is_signed_is_told(self) -> None:
         message = self.send(self.logged_in(), "c@shop.example")

@@ -624,8 +624,8 @@ class CrossingTest(VerificationCase):
         self.submit(self.FROM_ALICE, "eve@other.example")
         self.mail("eve@other.example")
         self.assertEqual(self.asked(), {"_dmarc.acme.example"})
-        (number,) = {happening.message for happening in self.world.store.happenings}
-        told = self.told(number)
+        (accepted,) = self.world.journal.of("smtp.accepted")
+        told = self.told(parse_id(str(accepted["id"])))
         self.assertEqual(told.facts["rule"], ["other.example: identity"])
         self.assertEqual(told.facts["spf"], ["pass mailfrom=acme.example (submitted here)"])
         self.assertEqual(told.facts["dkim"], ["pass d=acme.example (submitted here)"])

@@ -102,6 +102,24 @@ class EnvelopesTest(SynchronousTestCase):
         for secret in ("192.0.2.7", "other.example", "far@x.example", "'signed'", "'helo'", "'submitter'"):
             self.assertNotIn(secret, told)
 
+    def test_who_submits_to_others_alone_has_a_message_for_its_story(self) -> None:
+        credential = Credential(Mailbox(1, 20, at("eve@other.example")))
+        theirs, ours = messages(
+            route("sales@acme.example", "alice@acme.example"),
+            submitter=Submitter(20, credential),
+            verified={10: Event("verified", 5.0, {"spf": ["pass"]})},
+        )
+        self.assertEqual((theirs.id, theirs.content_id, theirs.copies, theirs.organisation), (100, 100, 1, 10))
+        self.assertEqual((ours.organisation, ours.direction, ours.recipients), (20, "outbound", ()))
+        self.assertEqual((ours.id, ours.content_id, ours.copies), (101, 101, 1))
+        self.assertEqual([event.kind for event in ours.events], ["received", "routed"])
+        self.assertEqual(ours.events[0].facts["told_id"], print_id(100))
+        self.assertEqual(
+            ours.events[1].facts, {"forward_path": "sales@acme.example", "rule": "another organisation here"}
+        )
+        self.assertNotIn("alice@", repr((ours.events, ours.keys)))
+        self.assertLess({print_id(100), "sales@acme.example", "192.0.2.7", "<1@outside.example>"}, set(ours.keys))
+
     def test_a_relay_network_has_no_mailbox_to_name(self) -> None:
         (message,) = messages(route("alice@acme.example", "alice@acme.example"), submitter=Submitter(10))
         self.assertEqual((message.direction, message.events[0].facts["submitter"]), ("outbound", "a relay network"))

@@ -53,7 +53,9 @@ with looked as (
         where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
     )
 )
-select (select max(id) from looked), (select count(*) from gone)
+select (select max(id) from looked), (
+    select count(*) from gone where exists (select from message_content c where c.content_id = gone.content_id)
+)
 """
 
 _SWEEP_CONTENTS = """
