@@ -95,7 +95,8 @@ class Backpressure(Service):
 
     def _now(self) -> Pressure:
         strain = self._strain()
-        load = Load(self._memory.share, strain.waiting_seconds, strain.disk_full or self._spool_full)
+        disk_full = strain.disk_full or self._spool_full
+        load = Load(self._memory.share, strain.waiting_seconds, disk_full, strain.away)
         found = pressure.judge(load, self._pressure)
         if found != self._pressure:
             self._pressure = found

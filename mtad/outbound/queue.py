@@ -4,6 +4,8 @@ What this process owns lives twice: as rows in the database and as jobs in memor
 rows the memory lacked twice are freed for anybody to claim (DESIGN D7).
 """
 
+from dataclasses import replace
+
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -12,16 +14,14 @@ from zope.interface import implementer
 from mtad.interfaces import IAcceptance, IJournal, IQueue, IQueueCare, IWallClock
 from mtad.model.content import Content
 from mtad.model.envelope import Recipient
-from mtad.model.errors import NoRoom
 from mtad.model.job import Acceptance, Job, Message, Row, Target
 from mtad.model.strain import Strain
+from mtad.outbound.commits import Commits
 from mtad.outbound.membership import Membership
 from mtad.outbound.tasks import Tasks
 from mtad.outbound.worker import Worker
 
 RECONCILE_SECONDS = 30.0
-FULL_SECONDS = 10.0
-"""How long a database that had no room for a message is taken to have none."""
 
 
 @implementer(IAcceptance)
@@ -51,9 +51,8 @@ class QueueService(Service):
         self._tasks = Tasks(clock, journal)
         self._lacked: set[Row] = set()
         self._accepting: set[int] = set()
-        # When each began, the oldest first.
-        self._since: dict[int, float] = {}
-        self._full_until = 0.0
+        self._commits = Commits(clock)
+        self._was_node = False
 
     def startService(self) -> None:
         """Begin keeping the books."""
@@ -78,24 +77,22 @@ class QueueService(Service):
 
     def strain(self) -> Strain:
         """Return how hard this is at work."""
-        now = self._clock.seconds()
-        return Strain(now - next(iter(self._since.values()), now), disk_full=now < self._full_until)
+        good = self._membership.good
+        # Who was never a node is about to be one: what comes waits for that.
+        self._was_node = self._was_node or good
+        strain = self._commits.strain()
+        return replace(strain, away=strain.away or (self._was_node and not good))
 
     async def _accept(self, acceptance: Acceptance) -> None:
         owner = self._membership.owner()
         began = self._clock.seconds()
         ids = {message.id for message in acceptance.messages}
         self._accepting |= ids
-        if isinstance(acceptance.content, bytes):
-            self._since[acceptance.content_id] = began
         try:
-            await self._queue.accept(acceptance, owner)
-        except NoRoom:
-            self._full_until = self._clock.seconds() + FULL_SECONDS
-            raise
+            with self._commits.waiting(acceptance.content_id, small=isinstance(acceptance.content, bytes)):
+                await self._queue.accept(acceptance, owner)
         finally:
             self._accepting -= ids
-            self._since.pop(acceptance.content_id, None)
         self._journal.record("queue.accepted", seconds=self._clock.seconds() - began)
         if self._membership.is_owner(owner):
             self._worker.take(job for message in acceptance.messages for job in jobs(message, acceptance.content))

@@ -1,7 +1,7 @@
 """How hard pressed this server is, and what peers notice of it: nothing, that it takes its time, or that it refuses.
 
-Three things are measured: how much of the memory's budget is used, how long the oldest message waits for its commit,
-and whether the disks are full. Each is judged by itself, and the worst counts. A level is left only well below where it
+Three things are measured: how much of the memory's budget is used, how long the oldest message waits for its commit or
+whether none can be had, and whether the disks are full. Each is judged by itself, and the worst counts. A level is left only well below where it
 was entered, so that it does not come and go with every message. What is refused is refused for now, before its octets
 come: a peer keeps what it was not told 250 for (RFC 5321 §4.2.1).
 """
@@ -25,12 +25,14 @@ class Level(IntEnum):
 class Load:
     """`memory` is the used share of the budget, `accept_seconds` the age of the oldest acceptance under way.
 
-    `disk_full` tells that the spool or the database has no room for a message.
+    `database_away` tells that nothing can be accepted at all, `disk_full` that the spool or the database has no room
+    for a message.
     """
 
     memory: float = 0.0
     accept_seconds: float = 0.0
     disk_full: bool = False
+    database_away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def judge(load: Load, before: Pressure) -> Pressure:
     """Return how hard pressed the server is that was so `before`."""
     return Pressure(
         MEMORY.level(load.memory, before.memory),
-        DATABASE.level(load.accept_seconds, before.database),
+        Level.REFUSE if load.database_away else DATABASE.level(load.accept_seconds, before.database),
         Level.REFUSE if load.disk_full else Level.NORMAL,
     )
 

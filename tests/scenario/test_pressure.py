@@ -79,6 +79,46 @@ class DatabaseTest(PressureCase):
         self.assertEqual(self.refusals(), {"database-slow": 2})
         self.assertEqual(self.pressure(), [(0, 0, 0), (0, 1, 0), (0, 2, 0), (0, 0, 0)])
 
+    def greeting(self) -> bytes:
+        line = self.world.call()
+        self.world.turn()
+        return line.take()[:9]
+
+    def test_in_a_long_outage_nobody_is_let_in_until_it_is_over(self) -> None:
+        early = self.session()
+        self.world.advance(3)
+        self.world.database.outage()
+        self.assertEqual(self.send(early), b"")
+        self.world.advance(10)
+        for _ in range(110):
+            self.assertEqual(self.greeting(), b"421 4.3.2")
+            self.world.advance(1)
+        self.assertEqual(early.take()[:9], b"451 4.3.0")
+        self.assertEqual(self.mail(early), b"")
+        self.world.advance(1)
+        self.assertEqual(early.take()[:9], b"452 4.3.1")
+        self.world.database.restore()
+        self.world.advance(3)
+        self.assertEqual(self.send(self.session())[:3], b"250")
+
+    def test_when_nothing_is_committed_for_long_a_few_are_let_in_to_try(self) -> None:
+        self.world.database.stick()
+        let_in = []
+        for second in range(180):
+            line = self.world.call()
+            self.world.turn()
+            if line.take()[:3] == b"220":
+                let_in.append(second)
+                line.send(b"EHLO outside.example\r\n" + ENVELOPE)
+                line.send(CONTENT + b".\r\n")
+            self.world.advance(1)
+        later = [second for second in let_in if second > 15]
+        self.assertTrue(3 <= len(later) <= 15, let_in)
+        self.world.database.flow()
+        self.world.advance(15)
+        self.assertEqual(self.send(self.session())[:3], b"250")
+        self.assertEqual(self.pressure()[-1], (0, 0, 0))
+
     def test_a_large_message_that_waits_its_turn_slows_nobody(self) -> None:
         self.world.spool.kept_octets = 10
         self.world.database.stick()

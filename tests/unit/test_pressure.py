@@ -68,6 +68,7 @@ class JudgeTest(SynchronousTestCase):
         for load, reply, reason in (
             (Load(memory=0.9), replies.NO_ROOM, "memory-full"),
             (Load(accept_seconds=12.0), replies.NO_ROOM, "database-slow"),
+            (Load(database_away=True), replies.NO_ROOM, "database-slow"),
             (Load(memory=0.9, disk_full=True), replies.STORAGE_FULL, "storage-full"),
         ):
             pressure = judge(load, CALM)
