@@ -1,9 +1,9 @@
 """Membership: this process' owner number, its lease, and its watch over the others (DESIGN D8).
 
-A node raises its beat every 3 s. Its lease is good for 10 s after it *sent* its last successful beat, measured on the
-boot clock: past that it begins nothing. Another node is dead when its beat stood still for 15 s of our own monotonic
-time while all our own beats succeeded: no two clocks are compared, and when the database is away nobody dies. Who was
-stopped itself for a while, as all nodes of a machine that stood still, saw nothing stand still.
+A node raises its beat every 3 s, and past its lease (`mtad.outbound.lease`) it begins nothing. Another node is dead
+when its beat stood still for 15 s of our own monotonic time while all our own beats succeeded: no two clocks are
+compared, and when the database is away nobody dies. Who was stopped itself for a while, as all nodes of a machine that
+stood still, saw nothing stand still. Who beats at the last moment lives: a takeover is of that beat only.
 
 A node's row also says whether it drains; that is heard with each beat, the next of which can be had at once.
 """
@@ -21,10 +21,10 @@ from mtad.model.event import Fact
 from mtad.model.identity import next_id
 from mtad.model.job import Node
 from mtad.model.process import Standing
+from mtad.outbound.lease import LEASE_SECONDS, Lease
 from mtad.outbound.tasks import Tasks
 
 BEAT_SECONDS = 3.0
-LEASE_SECONDS = 10.0
 DEAD_SECONDS = 15.0
 ORPHAN_SECONDS = 10.0
 
@@ -43,24 +43,29 @@ class Watch:
         """Forget all: an observer whose own beat failed knows nothing of the others."""
         self.seen.clear()
 
-    def observe(self, beats: Mapping[int, int], now: float) -> list[int]:
-        """Return the owners whose beat has stood still for too long.
+    def observe(self, beats: Mapping[int, int], asked_at: float, heard_at: float) -> dict[int, int]:
+        """Return the owners whose beat has stood still for too long, each with that beat.
 
-        Beats that fell due while the observer did not look are none that succeeded: it begins anew.
+        It was seen first when it was heard, and last when it was asked for: what that took meanwhile is nobody's
+        silence. Beats that fell due while the observer did not look are none that succeeded: it begins anew.
         """
-        if now - self.looked_at >= LEASE_SECONDS:
+        if asked_at - self.looked_at >= LEASE_SECONDS:
             self.blind()
-        self.looked_at = now
+        self.looked_at = asked_at
         self.seen = {
-            owner: self.seen[owner] if owner in self.seen and self.seen[owner][0] == beat else (beat, now)
+            owner: self.seen[owner] if owner in self.seen and self.seen[owner][0] == beat else (beat, heard_at)
             for owner, beat in beats.items()
         }
-        return [owner for owner, (_, since) in self.seen.items() if now - since >= DEAD_SECONDS]
+        return {owner: beat for owner, (beat, since) in self.seen.items() if not self._lived(since)}
 
     def next_death(self, now: float) -> float:
-        """Return the seconds until somebody is dead that is seen alive, if no beat moves; infinite for never."""
-        left = (since + DEAD_SECONDS - now for _, since in self.seen.values())
-        return min((seconds for seconds in left if seconds > 0), default=float("inf"))
+        """Return the seconds until somebody may be dead that was not at the last look; infinite for never."""
+        left = (since + DEAD_SECONDS - now for _, since in self.seen.values() if self._lived(since))
+        return max(0.0, min(left, default=float("inf")))
+
+    def _lived(self, since: float) -> bool:
+        """Whether somebody whose beat is the same since then was not dead at the last look."""
+        return self.looked_at - since < DEAD_SECONDS
 
 
 class Membership(Service):
@@ -99,8 +104,8 @@ class Membership(Service):
         self._early: IDelayedCall | None = None
         self._tasks = Tasks(clock, journal)
         self._node: Node | None = None
+        self._lease: Lease | None = None
         self._last_id = 0
-        self._good_until = float("-inf")
         self._waiting: list[Deferred[None]] = []
 
     def startService(self) -> None:
@@ -117,8 +122,8 @@ class Membership(Service):
     async def _leave(self) -> None:
         await self._tasks.stop()
         self._look_in_time(float("inf"))
-        node, self._node = self._node, None
-        self._good_until = float("-inf")
+        node = self._node
+        self._resign()
         if node is not None:
             freed = await self._nodes.leave(node.owner, self._wall.now())
             self._journal.record("node.left", owner=node.owner, rows=freed)
@@ -140,19 +145,23 @@ class Membership(Service):
     @property
     def good(self) -> bool:
         """Whether the lease is good this moment."""
-        return self._node is not None and self._wall.boottime() < self._good_until
+        return self._lease is not None and self._lease.good
 
     def is_owner(self, owner: int) -> bool:
         """Whether this process still is the node of that owner number, as far as it knows."""
         return self._node is not None and self._node.owner == owner
 
+    def lease(self) -> Lease:
+        """Return the lease, which is good: what is begun now is begun under it; raises LeaseLost without one."""
+        if self._lease is None:
+            raise LeaseLost("this process is not a node yet")
+        if not self._lease.good:
+            raise LeaseLost("the lease of this process ran out")
+        return self._lease
+
     def owner(self) -> int:
         """Return the owner number under a good lease; raises LeaseLost without one."""
-        if self._node is None:
-            raise LeaseLost("this process is not a node yet")
-        if not self.good:
-            raise LeaseLost("the lease of this process ran out")
-        return self._node.owner
+        return self.lease().owner
 
     def next_id(self) -> int:
         """Return an id never issued before; raises LeaseLost before the first join."""
@@ -176,25 +185,26 @@ class Membership(Service):
 
     async def _beat_once(self) -> None:
         try:
-            if self._node is None or not await self._raise_beat(self._node.owner):
+            if self._lease is None or not await self._raise_beat(self._lease):
                 self._lose()
                 # A new row may say at once that it drains.
                 await self._raise_beat(await self._join())
                 self._tell_joined()
-            self._look_around(await self._nodes.beats())
+            asked_at = self._clock.seconds()
+            self._look_around(await self._nodes.beats(), asked_at)
         except Unavailable:
             self._watch.blind()
             raise
 
-    async def _raise_beat(self, owner: int) -> bool:
+    async def _raise_beat(self, lease: Lease) -> bool:
         """Raise the beat and obey the node's row; False when there is none."""
-        sent = self._wall.boottime()
-        standing = await self._nodes.beat(owner, self._last_id, self._stats())
+        sent_at = self._wall.boottime()
+        standing = await self._nodes.beat(lease.owner, self._last_id, self._stats())
         if standing is Standing.GONE:
             return False
-        self._good_until = sent + LEASE_SECONDS
+        lease.renew(sent_at)
         self._journal.record("node.beat", lease_seconds=LEASE_SECONDS)
-        self._obey(standing, owner)
+        self._obey(standing, lease.owner)
         return True
 
     def _obey(self, standing: Standing, owner: int) -> None:
@@ -204,13 +214,13 @@ class Membership(Service):
             self._journal.record("node.draining" if draining else "node.working", owner=owner)
             self._drained(draining)
 
-    def _look_around(self, beats: dict[int, int]) -> None:
-        others = {owner: beat for owner, beat in beats.items() if self._node is None or owner != self._node.owner}
+    def _look_around(self, beats: dict[int, int], asked_at: float) -> None:
+        others = {owner: beat for owner, beat in beats.items() if not self.is_owner(owner)}
         now = self._clock.seconds()
-        for dead in self._watch.observe(others, now):
+        for dead, beat in self._watch.observe(others, asked_at, now).items():
             if dead not in self._taking_over:
                 self._taking_over.add(dead)
-                self._tasks.start(self._take_over(dead), "take over")
+                self._tasks.start(self._take_over(dead, beat), "take over")
         self._look_in_time(self._watch.next_death(now))
 
     def _look_in_time(self, seconds: float) -> None:
@@ -219,22 +229,23 @@ class Membership(Service):
             self._early.cancel()
         self._early = self._clock.callLater(seconds, self.beat_now) if seconds < BEAT_SECONDS else None
 
-    async def _take_over(self, dead: int) -> None:
+    async def _take_over(self, dead: int, beat: int) -> None:
         """Free a dead node's rows: beside the beat, which must not wait for a million of them."""
         try:
-            freed = await self._nodes.take_over(dead, self._wall.now())
-            self._journal.record("node.taken_over", owner=dead, rows=freed)
+            freed = await self._nodes.take_over(dead, beat, self._wall.now())
+            if freed is not None:
+                self._journal.record("node.taken_over", owner=dead, rows=freed)
         finally:
             self._taking_over.discard(dead)
 
-    async def _join(self) -> int:
-        """Become a node; return its owner number."""
-        sent = self._wall.boottime()
-        self._node = await self._nodes.join(self._node_name, self._wall.now())
-        self._good_until = sent + LEASE_SECONDS
+    async def _join(self) -> Lease:
+        """Become a node; who was draining when it lost its row goes on with that."""
+        sent_at = self._wall.boottime()
+        self._node = await self._nodes.join(self._node_name, self._wall.now(), self._draining)
+        self._lease = Lease(self._node.owner, sent_at, self._wall.boottime)
         self._last_id = max(self._last_id, self._node.last_id, next_id(self._node.slot, 0, self._wall.now()))
         self._journal.record("node.joined", owner=self._node.owner, slot=self._node.slot)
-        return self._node.owner
+        return self._lease
 
     def _tell_joined(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -245,10 +256,16 @@ class Membership(Service):
         if self._node is None:
             return
         self._journal.record("node.lease_lost", owner=self._node.owner, reason="another node took over")
-        self._node = None
-        self._good_until = float("-inf")
+        self._resign()
         self._watch.blind()
         self._expelled()
+
+    def _resign(self) -> None:
+        """Be no node, and let all that was begun as one know."""
+        self._node = None
+        if self._lease is not None:
+            self._lease.end()
+            self._lease = None
 
     async def _free_orphans(self) -> None:
         if self.good:

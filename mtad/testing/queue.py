@@ -314,9 +314,9 @@ class MemoryNodes:
         self._database = database
         self._store = database.store
 
-    async def join(self, name: str, now: float) -> Node:
+    async def join(self, name: str, now: float, draining: bool = False) -> Node:
         """See INodes."""
-        return await self._database.read(lambda: self._store.join(name))
+        return await self._database.read(lambda: self._store.join(name, draining))
 
     async def beat(self, owner: int, last_id: int, stats: dict[str, Fact]) -> Standing:
         """See INodes."""
@@ -326,9 +326,9 @@ class MemoryNodes:
         """See INodes."""
         return await self._database.read(lambda: {owner: node.beat for owner, node in self._store.nodes.items()})
 
-    async def take_over(self, owner: int, now: float) -> int:
+    async def take_over(self, owner: int, beat: int, now: float) -> int | None:
         """See INodes."""
-        return await self._database.read(lambda: self._store.take_over(owner, now))
+        return await self._database.read(lambda: self._store.take_over(owner, beat, now))
 
     async def free_orphans(self, now: float) -> int:
         """See INodes."""

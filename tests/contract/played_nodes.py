@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from mtad.model.process import Standing
-from mtad.outbound.membership import DEAD_SECONDS, LEASE_SECONDS
+from mtad.outbound.lease import LEASE_SECONDS
+from mtad.outbound.membership import DEAD_SECONDS
 from tests.contract.fleets import PROCESSES, Fleet
 from tests.contract.letters import NOW
 from tests.contract.played import Server
@@ -143,7 +144,8 @@ class Nodes(RuleBasedStateMachine):
             self.fleet.forget_node(owner)
             return
         by = observers if together else observers[:1]
-        self.fleet.together([(self.fleet.nodes[each.number].take_over(owner, self.wall), None) for each in by])
+        beat = self.fleet.do(self.fleet.nodes[0].beats()).get(owner, 0)
+        self.fleet.together([(self.fleet.nodes[each.number].take_over(owner, beat, self.wall), None) for each in by])
 
     def free_orphans(self, number: int) -> None:
         """Let a server free the rows of owners that are no nodes."""

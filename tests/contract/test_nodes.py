@@ -47,7 +47,7 @@ class NodesContract:
             stats = {"jobs": 3, "version": "1 \0 ☃", "paths": ["a'b"]}
             self.assertIs(await self.nodes.beat(here, last_id, stats), Standing.WORKING)
         self.assertEqual(await self.nodes.beats(), {here: 2, beside: 0})
-        await self.nodes.take_over(here, NOW)
+        await self.nodes.take_over(here, 2, NOW)
         self.assertIs(await self.nodes.beat(here, 10, {}), Standing.GONE)
         self.assertEqual(await self.nodes.beats(), {beside: 0})
 
@@ -68,6 +68,12 @@ class NodesContract:
         await self.drain(third)
         self.assertIs(await self.nodes.beat(await self.joined(), 0, {}), Standing.DRAINING)
         self.assertIs(await self.nodes.beat(await self.joined("beside"), 0, {}), Standing.WORKING)
+
+    async def test_who_joins_to_drain_drains(self) -> None:
+        again = await self.nodes.join("here", NOW, draining=True)
+        self.assertIs(await self.nodes.beat(again.owner, 0, {}), Standing.DRAINING)
+        beside = await self.nodes.join("beside", NOW, draining=False)
+        self.assertIs(await self.nodes.beat(beside.owner, 0, {}), Standing.WORKING)
 
     async def test_a_slot_is_given_again_an_hour_after_its_last_beat_with_its_last_id(self) -> None:
         first = await self.nodes.join("first", NOW)
@@ -100,7 +106,7 @@ class NodesContract:
         dead, here = await self.joined("dead"), await self.joined()
         await self.queue.accept(letter(7, recipients=recipients(2)), dead)
         await self.queue.accept(letter(8), here)
-        self.assertEqual(await self.nodes.take_over(dead, NOW + 20), 2)
+        self.assertEqual(await self.nodes.take_over(dead, 0, NOW + 20), 2)
         self.assertEqual(await self.queue.owned(dead), [])
         self.assertEqual(await self.queue.owned(here), [Row(8, 0, 1)])
         self.assertEqual({row.due for row in (await self.queue.waiting(7)).rows}, {NOW + 20})
@@ -111,32 +117,52 @@ class NodesContract:
         self.assertEqual((event.kind, happening.at), ("taken-over", NOW + 20))
         self.assertEqual(sorted(event.facts["recipients"]), ["user0@acme.example", "user1@acme.example"])
 
+    async def test_who_has_beaten_since_is_not_taken_over(self) -> None:
+        silent = await self.joined()
+        await self.queue.accept(letter(7), silent)
+        seen = (await self.nodes.beats())[silent]
+        await self.nodes.beat(silent, 0, {})
+        self.assertIsNone(await self.nodes.take_over(silent, seen, NOW))
+        self.assertEqual(await self.queue.owned(silent), [Row(7, 0, 1)])
+        self.assertIs(await self.nodes.beat(silent, 0, {}), Standing.WORKING)
+        self.assertEqual(await self.nodes.take_over(silent, seen + 2, NOW), 1)
+
+    async def test_beats_and_takeovers_at_once_leave_a_node_whole_or_dead(self) -> None:
+        for turn in range(10):
+            silent = await self.joined()
+            await self.queue.accept(letter(7 + turn), silent)
+            standing, *taken = await gatherResults([
+                started(self.nodes.beat(silent, 0, {})), *(started(self.nodes.take_over(silent, 0, NOW)) for _ in "ab"),
+            ])  # fmt: skip
+            lives = standing is not Standing.GONE
+            self.assertEqual((silent in await self.nodes.beats(), sum(filter(None, taken))), (lives, 0 if lives else 1))
+
     async def test_a_dead_node_does_nothing_any_more(self) -> None:
         dead = await self.joined()
-        await self.nodes.take_over(dead, NOW)
+        await self.nodes.take_over(dead, 0, NOW)
         await self.assertFailure(started(self.queue.accept(letter(7), dead)), LeaseLost)
 
     async def test_taking_over_again_finds_nothing(self) -> None:
         dead = await self.joined()
         await self.queue.accept(letter(7), dead)
-        self.assertEqual(await self.nodes.take_over(dead, NOW), 1)
-        self.assertEqual(await self.nodes.take_over(dead, NOW), 0)
-        self.assertEqual(await self.nodes.take_over(dead + 1000, NOW), 0)
+        self.assertEqual(await self.nodes.take_over(dead, 0, NOW), 1)
+        self.assertEqual(await self.nodes.take_over(dead, 0, NOW), 0)
+        self.assertEqual(await self.nodes.take_over(dead + 1000, 0, NOW), 0)
 
     async def test_two_that_take_over_at_once_free_each_row_once(self) -> None:
         dead = await self.joined()
         await self.queue.accept(letter(7, recipients=recipients(30)), dead)
-        counts = await gatherResults([started(self.nodes.take_over(dead, NOW)) for _ in range(4)])
+        counts = await gatherResults([started(self.nodes.take_over(dead, 0, NOW)) for _ in range(4)])
         self.assertEqual(sum(counts), 30)
 
     async def test_a_row_taken_over_for_the_third_time_is_held(self) -> None:
         owner = await self.joined("first")
         await self.queue.accept(letter(7), owner)
         for turn in (1, 2):
-            await self.nodes.take_over(owner, NOW + turn)
+            await self.nodes.take_over(owner, 0, NOW + turn)
             owner = await self.joined(f"turn {turn}")
             self.assertEqual(len(await self.claimed(owner)), 1)
-        self.assertEqual(await self.nodes.take_over(owner, NOW + 3), 1)
+        self.assertEqual(await self.nodes.take_over(owner, 0, NOW + 3), 1)
         (row,) = (await self.queue.waiting(7)).rows
         self.assertEqual((row.status, row.owner), (Status.HELD, 0))
         self.assertEqual(await self.kinds(7), ["received", "taken-over", "taken-over", "held"])
@@ -147,7 +173,7 @@ class NodesContract:
     async def test_thousands_of_rows_are_taken_over(self) -> None:
         dead = await self.joined()
         await self.queue.accept(letter(7, recipients=recipients(2100)), dead)
-        self.assertEqual(await self.nodes.take_over(dead, NOW), 2100)
+        self.assertEqual(await self.nodes.take_over(dead, 0, NOW), 2100)
 
     async def test_rows_whose_owner_is_no_node_are_freed(self) -> None:
         here = await self.joined()

@@ -46,7 +46,7 @@ class QuarantineContract:
         await self.queue.accept(letter(7, recipients=recipients(3), quarantined=ALL), self.owner)
         self.assertEqual((await self.queue.ready(NOW + DAY, 10)).lanes, ())
         self.assertEqual(await self.queue.claim(self.owner, [ACME], 10, NOW + DAY), [])
-        self.assertEqual(await self.here.nodes.take_over(self.owner, NOW + 1), 0)
+        self.assertEqual(await self.here.nodes.take_over(self.owner, 0, NOW + 1), 0)
         self.assertEqual(await self.here.nodes.free_orphans(NOW + 1), 0)
         self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 0)
         self.assertEqual(await self.queue.sweep(NOW + DAY), 0)

@@ -353,7 +353,7 @@ class QueueContract:
     async def test_a_late_delivery_counts_while_nobody_claimed_again(self) -> None:
         await self.queue.accept(letter(7), self.owner)
         other, owner = await self.beside()
-        await other.nodes.take_over(self.owner, NOW + 1)
+        await other.nodes.take_over(self.owner, 0, NOW + 1)
         await self.queue.settle([settlement(7, gone())], owner, NOW + 2)
         self.assertIsNone(await self.queue.waiting(7))
         await self.assert_gone(7)
@@ -368,7 +368,7 @@ class QueueContract:
         await self.queue.accept(letter(7), self.owner)
         await self.queue.accept(letter(8, recipients=recipients(2)), self.owner)
         other, _ = await self.beside()
-        await other.nodes.take_over(self.owner, NOW + 1)
+        await other.nodes.take_over(self.owner, 0, NOW + 1)
         await self.assert_lost(self.queue.settle([settlement(7, gone())], self.owner, NOW + 2))
         await self.assert_lost(self.queue.settle([settlement(8, gone(0), again(1), total=2)], self.owner, NOW + 2))
         self.assertEqual(await self.kinds(7), ["received", "taken-over"])
@@ -692,14 +692,14 @@ class QueueContract:
         await self.queue.accept(letter(7), self.owner)
         owner = self.owner
         for number in range(3):
-            await self.here.nodes.take_over(owner, NOW)
+            await self.here.nodes.take_over(owner, 0, NOW)
             owner = (await self.here.nodes.join("another", NOW)).owner
             if number < 2:
                 await self.claimed(owner)
         self.assertEqual((await self.row(7)).status, Status.HELD)
         await self.queue.retry(7, NOW, "mtactl")
         await self.claimed(owner)
-        await self.here.nodes.take_over(owner, NOW)
+        await self.here.nodes.take_over(owner, 0, NOW)
         self.assertEqual((await self.row(7)).status, Status.QUEUED)
 
     async def test_what_was_not_tried_waits_with_as_many_attempts_as_before(self) -> None:
@@ -837,7 +837,7 @@ class QueueContract:
         to = (Recipient(0, ALICE, ALICE, ACME.destination), Recipient(1, BOB, BOB, OTHER.destination))
         waiting = started(self.queue.accept(letter(7, recipients=to), self.owner))
         await self.written(7)
-        await elsewhere.nodes.take_over(self.owner, NOW + 1)
+        await elsewhere.nodes.take_over(self.owner, 0, NOW + 1)
         claimed = await elsewhere.queue.claim(owner, lanes, 10, NOW + 1)
         if settled:
             settlements = [of_job(job, gone(job.targets[0].recipient.n, claim=2)) for job in claimed]

@@ -1,6 +1,7 @@
 """Who may act for a message, on whole servers: lapses, takeovers in time, nodes that were stopped and go on."""
 
 import os
+from collections.abc import Awaitable
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,6 +29,20 @@ class FencingTest(SynchronousTestCase):
             world.network.serve(LMTP, store)
         return store
 
+    def advance_until_taken_over_by(self, heir: World) -> None:
+        """Let time pass until another server has seen a dead one, and its takeover is on the way."""
+        asked = []
+        nodes = heir.database.nodes
+        take_over = nodes.take_over
+
+        def noted(owner: int, beat: int, now: float) -> Awaitable[int | None]:
+            asked.append(owner)
+            return take_over(owner, beat, now)
+
+        self.patch(nodes, "take_over", noted)
+        while not asked:
+            heir.clock.advance(0.05)
+
     def test_a_killed_server_is_taken_over_within_twenty_seconds_whenever_it_dies(self) -> None:
         for tenths in range(0, 31, 2):
             world = World(Path(self.mktemp()))
@@ -46,6 +61,25 @@ class FencingTest(SynchronousTestCase):
             heir.database.delay(0)
             heir.advance(TAKEN_OVER_SECONDS - 4, step=0.1)
             self.assertEqual(len(heir.mail(ALICE)), 1, f"{tenths} tenths apart")
+
+    def test_who_beats_again_at_the_last_moment_is_not_taken_over(self) -> None:
+        second = self.world.another()
+        store = self.serve(self.world, second)
+        store.script[b""] = SILENCE
+        self.world.advance(6)
+        self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        second.database.delay(0.3)
+        self.world.process.stall()
+        self.advance_until_taken_over_by(second)
+        self.world.process.resume()
+        self.world.turn()
+        second.database.delay(0)
+        self.world.advance(MINUTE)
+        self.assertEqual(second.journal.of("node.taken_over"), [])
+        self.assertEqual(len(self.world.journal.of("node.joined")), 1)
+        store.sessions[0].transport.write(b"220 store ready\r\n")
+        self.world.advance(MINUTE)
+        self.assertEqual(len(store.messages), 1)
 
     def test_an_outage_of_half_a_minute_frees_nobodys_rows_and_all_go_on(self) -> None:
         second = self.world.another()

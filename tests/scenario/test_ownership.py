@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.identity import parse_id
@@ -94,6 +95,23 @@ class OwnershipTest(SynchronousTestCase):
         self.world.offload.release()
         self.world.advance(MINUTE)
         self.assertIsNone(self.world.store.waiting(message))
+
+    def test_who_drains_and_loses_its_row_drains_on(self) -> None:
+        elsewhere = structs.replace(
+            self.world.settings, server=structs.replace(self.world.settings.server, hostname="mx2.test")
+        )
+        World(self.world.path, configured=elsewhere, clock=self.world.clock, store=self.world.store)
+        self.world.advance(4)
+        self.world.store.nodes[1].draining = True
+        self.world.advance(4)
+        self.assertTrue(self.world.server.steering.draining)
+        self.world.database.outage()
+        self.world.advance(25)
+        self.world.database.restore()
+        self.world.advance(5)
+        self.assertEqual(len(self.world.journal.of("node.joined")), 2)
+        self.assertTrue(self.world.server.steering.draining)
+        self.assertTrue(self.world.store.nodes[3].draining, "as its row says, for an operator to end it")
 
     def test_two_nodes_share_what_waits_and_deliver_each_message_once(self) -> None:
         second = self.world.another()

@@ -4,7 +4,8 @@ from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.outbound.membership import BEAT_SECONDS, DEAD_SECONDS, LEASE_SECONDS, Watch
+from mtad.outbound.lease import LEASE_SECONDS
+from mtad.outbound.membership import BEAT_SECONDS, DEAD_SECONDS, Watch
 
 
 class WatchTest(SynchronousTestCase):
@@ -12,10 +13,14 @@ class WatchTest(SynchronousTestCase):
         self.watch = Watch()
         self.now = 1000.0
 
-    def look(self, seconds: float = BEAT_SECONDS, **beats: int) -> list[int]:
-        """Let time pass, then see these beats; return the dead."""
-        self.now += seconds
-        return self.watch.observe({int(name[1:]): beat for name, beat in beats.items()}, self.now)
+    def look(self, seconds: float = BEAT_SECONDS, answer_seconds: float = 0.0, **beats: int) -> list[int]:
+        """Let time pass, then ask, and be answered these beats so much later; return the dead."""
+        asked_at = self.now + seconds
+        self.now = asked_at + answer_seconds
+        seen = {int(name[1:]): beat for name, beat in beats.items()}
+        dead = self.watch.observe(seen, asked_at, self.now)
+        self.assertEqual({owner: seen[owner] for owner in dead}, dead)
+        return list(dead)
 
     def test_whose_beat_stands_still_for_fifteen_seconds_is_dead(self) -> None:
         self.assertEqual(self.look(_1=5, _2=8), [])
@@ -50,6 +55,16 @@ class WatchTest(SynchronousTestCase):
         self.look(_1=5)
         self.assertEqual(self.look(LEASE_SECONDS - 0.1, _1=5), [])
         self.assertEqual(self.look(LEASE_SECONDS - 0.1, _1=5), [1])
+
+    def test_the_time_an_answer_takes_is_nobodys_silence(self) -> None:
+        self.look(_1=5, answer_seconds=2)
+        for _ in range(2):
+            self.assertEqual(self.look(4, _1=5), [])
+        # Asked after 14 s of silence, heard after 20.
+        self.assertEqual(self.look(6, _1=5, answer_seconds=6), [])
+        self.assertEqual(self.watch.next_death(self.now), 0, "to be looked at again at once")
+        self.assertEqual(self.look(0, _1=5), [1])
+        self.assertEqual(self.watch.next_death(self.now), inf, "it is known to be dead")
 
     def test_it_knows_when_the_next_may_be_dead(self) -> None:
         self.assertEqual(self.watch.next_death(self.now), inf)

@@ -39,7 +39,7 @@ returning last_id
 # A process that is started again where its host is drained must not take up work by that.
 _JOIN = """
 insert into nodes (owner, name, slot, started_at, draining)
-select %s, %s, %s, to_timestamp(%s), coalesce((select bool_and(draining) from nodes where name = %s), false)
+select %s, %s, %s, to_timestamp(%s), %s or coalesce((select bool_and(draining) from nodes where name = %s), false)
 """
 _BEAT = """
 with beaten as (update nodes set beat = beat + 1, stats = %s::json where owner = %s returning slot, draining)
@@ -48,6 +48,8 @@ from beaten where s.slot = beaten.slot
 returning beaten.draining
 """
 _DELETE = "delete from nodes where owner = %s"
+_DELETE_SILENT = "delete from nodes where owner = %s and beat = %s"
+_STANDING = "select owner from nodes where owner = %s"
 _GIVE_SLOT_BACK = """
 with gone as (delete from nodes where owner = %s returning slot)
 update node_slots s set last_beat = '-infinity', last_id = greatest(s.last_id, %s)
@@ -85,7 +87,7 @@ class PostgresNodes:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def join(self, name: str, now: float) -> Node:
+    async def join(self, name: str, now: float, draining: bool = False) -> Node:
         """See INodes."""
 
         async def work(cursor: Cursor) -> Node:
@@ -96,7 +98,7 @@ class PostgresNodes:
             if slot >= SLOTS:
                 raise Unavailable("postgres", f"all {SLOTS} slots of nodes are taken or rest for an hour")
             ((last_id,),) = await cursor.query(_TAKE_SLOT, (slot, owner))
-            await cursor.execute(_JOIN, (owner, name, slot, now, name))
+            await cursor.execute(_JOIN, (owner, name, slot, now, draining, name))
             return Node(owner, slot, last_id)
 
         return await self._pool.interact(work, timeout_seconds=STEP_SECONDS)
@@ -112,9 +114,11 @@ class PostgresNodes:
         """See INodes."""
         return dict(await self._query("select owner, beat from nodes"))
 
-    async def take_over(self, owner: int, now: float) -> int:
+    async def take_over(self, owner: int, beat: int, now: float) -> int | None:
         """See INodes."""
-        await self._query(_DELETE, (owner,))
+        await self._query(_DELETE_SILENT, (owner, beat))
+        if await self._query(_STANDING, (owner,)):
+            return None
         return await self._free(owner, now)
 
     async def free_orphans(self, now: float) -> int:
