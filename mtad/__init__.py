@@ -14,7 +14,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
                        authentication, gate, turns, session, submission, routing, reception, screening,
                        verification, lookups
     outbound/      L3  flow out: queue, worker, claiming, ready, lanes, holding, delivery, local, remote, client,
-                       session, patience, content_flow, endings, duty, bounce
+                       session, patience, content_flow, endings, commits, duty, bounce
     domains/       L3  care of domains: dns_check, keys, standing, look, service; records
     adapters/      L3  the outside, one library a module
     testing/       L3  twins of the ports, and the world they make for tests

@@ -1,9 +1,9 @@
 """How hard pressed this server is, and what peers notice of it: nothing, that it takes its time, or that it refuses.
 
 Three things are measured: how much of the memory's budget is used, how long the oldest message waits for its commit or
-whether none can be had, and whether the disks are full. Each is judged by itself, and the worst counts. A level is left only well below where it
-was entered, so that it does not come and go with every message. What is refused is refused for now, before its octets
-come: a peer keeps what it was not told 250 for (RFC 5321 §4.2.1).
+whether none can be had, and whether the disks are full. Each is judged by itself, and the worst counts. A level is left
+only well below where it was entered, so that it does not come and go with every message. What is refused is refused for
+now, before its octets come: a peer keeps what it was not told 250 for (RFC 5321 §4.2.1).
 """
 
 from dataclasses import dataclass
