@@ -75,7 +75,9 @@ class Access:
 
         async def writing(reactor: IReactor, parameters: Parameters, pool: Pool) -> T:
             writer = Writer(reactor, parameters, SystemRandom(), connections=1, name="mtactl")
-            stores = Stores(reactor, pool, PostgresQueue(writer, pool, DiskSpool(Path(gettempdir()))))
+            spool = DiskSpool(Path(gettempdir()))
+            queue = PostgresQueue(writer, pool, spool, keep_content_seconds=self.settings().queue.keep_content)
+            stores = Stores(reactor, pool, queue)
             try:
                 await writer.start()
                 return await work(stores)

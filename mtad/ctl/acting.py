@@ -10,12 +10,11 @@ import click
 
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres import care, selected
-from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.session import IReactor
 from mtad.config import Settings
 from mtad.ctl.access import Access, Stores
-from mtad.ctl.person import who
+from mtad.ctl.record import trail
 from mtad.ctl.returning import Returning
 from mtad.ctl.selecting import Progress, chosen, confirm, recipients, selecting, show_some
 from mtad.model.errors import InvalidInput
@@ -97,11 +96,11 @@ async def done(
         return 0
     if not yes:
         await confirm(reactor, pool, selection, act.which, word.capitalize())
-    trail = Trail(who(), f"mtactl queue {word}", str(selection))
+    deed = trail(f"queue {word}", str(selection))
     progress = Progress()
     after: selected.Key | None = selected.START
     while after is not None:
-        count, after = await selected.act(pool, act, selection, after, SystemClock().now(), trail)
+        count, after = await selected.act(pool, act, selection, after, SystemClock().now(), deed)
         progress.add(count)
     return progress.count
 
@@ -128,10 +127,9 @@ def told(selection: Selection, what: str) -> str:
 
 async def _returned(stores: Stores, settings: Settings, selection: Selection) -> str:
     """Return all that is selected to its senders, a message after the other; return what is to be said."""
-    command = "mtactl queue bounce"
-    trail = Trail(who(), command, str(selection))
+    deed = trail("queue bounce", str(selection))
     progress = Progress()
-    returning = Returning(stores, settings, command)
+    returning = Returning(stores, settings, deed.command)
     await returning.begin()
     last: Settlement | None = None
     after: selected.Key | None = selected.START
@@ -140,10 +138,9 @@ async def _returned(stores: Stores, settings: Settings, selection: Selection) ->
             keys = await selected.keys(stores.pool, selection, selected.RETURNABLE, after)
             after = keys[-1] if len(keys) == selected.AT_ONCE else None
             for message, rows in _by_message(keys).items():
-                settlement = await returning.give_back(message, rows)
+                settlement = await returning.give_back(message, rows, deed)
                 if settlement is not None:
                     last = settlement
-                    await _count(stores.pool, trail, len(settlement.results))
                     progress.add(len(settlement.results))
     finally:
         await returning.end()
@@ -161,7 +158,3 @@ def _by_message(keys: list[selected.Key]) -> dict[int, list[int]]:
     for message, n in keys:
         messages.setdefault(message, []).append(n)
     return messages
-
-
-async def _count(pool: Pool, trail: Trail, count: int) -> None:
-    await pool.interact(lambda cursor: trail.add(cursor, count, SystemClock().now()))

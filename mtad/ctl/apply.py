@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.tenants import Present, Tenants
 from mtad.adapters.sealing import Sealing
@@ -16,7 +17,7 @@ from mtad.ctl.consistency import Complain, check, check_owners
 from mtad.ctl.difference import describe, difference, summary, wanted
 from mtad.ctl.keys import Pairs, brought, check_keys, check_lives, completed
 from mtad.ctl.passwords import stored_passwords
-from mtad.ctl.record import on_record
+from mtad.ctl.record import trail
 from mtad.ctl.tenancy import Tenancy
 from mtad.model.holdings import Change
 
@@ -38,11 +39,10 @@ def apply(access: Access, file: Path, dry_run: bool, replace_keys: bool) -> None
     pairs = brought(tenancy, file.parent, document.wrong)
     sealing = Sealing(access.settings().dkim.keys)
 
+    deed = None if dry_run else trail("apply", str(file))
+
     async def work(pool: Pool) -> Sequence[Change]:
-        changes = await applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run, replace_keys)
-        if not dry_run:
-            await on_record(pool, "apply", str(file), len(changes))
-        return changes
+        return await applied(Tenants(pool, sealing), tenancy, document.wrong, pairs, dry_run, replace_keys, deed)
 
     changes = access.ask(work)
     for change in changes:
@@ -51,9 +51,15 @@ def apply(access: Access, file: Path, dry_run: bool, replace_keys: bool) -> None
 
 
 async def applied(
-    tenants: Tenants, tenancy: Tenancy, complain: Complain, pairs: Pairs, dry_run: bool, replace_keys: bool = False
+    tenants: Tenants,
+    tenancy: Tenancy,
+    complain: Complain,
+    pairs: Pairs,
+    dry_run: bool,
+    replace_keys: bool = False,
+    deed: Trail | None = None,
 ) -> Sequence[Change]:
-    """Make the changes that a checked file asks for, unless this is a dry run; return them.
+    """Make the changes that a checked file asks for, unless this is a dry run; return them. `deed` counts them.
 
     `pairs` are the keys it brings; what `mtactl dkim` did is undone only to `replace_keys`. Passwords are hashed and
     further keys made before the transaction begins, for that takes long and others would wait.
@@ -78,4 +84,4 @@ async def applied(
 
     if dry_run:
         return decide(present)
-    return await tenants.change(organisations, domains, decide, SystemClock().now())
+    return await tenants.change(organisations, domains, decide, SystemClock().now(), deed)

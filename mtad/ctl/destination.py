@@ -3,10 +3,10 @@
 import click
 
 from mtad.adapters.postgres import destinations
-from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.pool import Cursor
 from mtad.ctl.access import Access
 from mtad.ctl.dkim import domain_name
-from mtad.ctl.record import on_record
+from mtad.ctl.record import on_record, trail
 from mtad.ctl.show import json_option, print_json, print_table
 from mtad.model.errors import InvalidInput
 from mtad.model.next_hop import TlsLevel
@@ -58,12 +58,12 @@ def show(access: Access, domain: str, as_json: bool) -> None:
 def set_(access: Access, domain: str, tls: str) -> None:
     """Want so much TLS of DOMAIN's servers, within a minute at most."""
 
-    async def work(pool: Pool) -> bool:
-        new = await destinations.set_destination(pool, domain, TlsLevel(tls))
-        await on_record(pool, "destination set", f"{domain} tls={tls}", int(new))
-        return new
+    deed = trail("destination set", f"{domain} tls={tls}")
 
-    new = access.ask(work)
+    async def work(cursor: Cursor) -> bool:
+        return await destinations.set_destination(cursor, domain, TlsLevel(tls))
+
+    new = access.ask(lambda pool: on_record(pool, deed, work, int))
     click.echo(f"{domain}: tls {tls}" if new else "no change")
 
 
@@ -73,12 +73,11 @@ def set_(access: Access, domain: str, tls: str) -> None:
 def remove(access: Access, domain: str) -> None:
     """Want nothing of DOMAIN any more: its mail goes as mail to any other."""
 
-    async def work(pool: Pool) -> None:
-        if not await destinations.remove_destination(pool, domain):
+    async def work(cursor: Cursor) -> None:
+        if not await destinations.remove_destination(cursor, domain):
             raise _not_there(domain)
-        await on_record(pool, "destination remove", domain)
 
-    access.ask(work)
+    access.ask(lambda pool: on_record(pool, trail("destination remove", domain), work))
     click.echo(f"{domain}: removed")
 
 

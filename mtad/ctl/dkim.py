@@ -3,6 +3,7 @@
 import click
 
 from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.key_care import PostgresKeyCare
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.sealing import Sealing
@@ -10,11 +11,11 @@ from mtad.ctl import new_keys
 from mtad.ctl.access import Access
 from mtad.ctl.keys import DEFAULT_ALGORITHM
 from mtad.ctl.new_keys import Begun
-from mtad.ctl.record import on_record
+from mtad.ctl.record import on_record, trail
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.ctl.tenancy import DomainName
 from mtad.domains.keys import awaited, needed_until
-from mtad.model.dkim import Key, KeyMove, KeyState, key_type, parse_selector, record_name, record_text, zone_line
+from mtad.model.dkim import Key, KeyState, key_type, parse_selector, record_name, record_text, zone_line
 from mtad.model.domain_check import Locked
 from mtad.model.errors import InvalidInput
 from mtad.verification.keys import ALGORITHMS
@@ -101,12 +102,8 @@ def rotate(access: Access, domain: str, algorithm: str | None, selector: str | N
 def retire(access: Access, domain: str, selector: str) -> None:
     """Let the key SELECTOR of DOMAIN sign no more; one that never signed is revoked at once."""
 
-    async def work(pool: Pool) -> KeyMove:
-        move = await new_keys.retire(pool, domain, selector, SystemClock().now())
-        await on_record(pool, "dkim retire", record_name(selector, domain))
-        return move
-
-    move = access.ask(work)
+    deed = trail("dkim retire", record_name(selector, domain))
+    move = access.ask(lambda pool: new_keys.retire(pool, domain, selector, SystemClock().now(), deed))
     click.echo(f"{record_name(selector, domain)}: {move.before.value} -> {move.after.value}")
 
 
@@ -119,9 +116,7 @@ def seal(access: Access) -> None:
         raise InvalidInput("dkim.master_key", "is not set, nor is MTAD_MASTER_KEY")
 
     async def work(pool: Pool) -> tuple[int, tuple[Locked, ...]]:
-        count, locked = await _sealed(PostgresKeyCare(pool, sealing))
-        await on_record(pool, "dkim seal", f"with {sealing.writes_with}", count)
-        return count, locked
+        return await _sealed(pool, sealing, trail("dkim seal", f"with {sealing.writes_with}"))
 
     count, locked = access.ask(work)
     click.echo(f"{count} keys sealed with {sealing.writes_with}" if count else "no change")
@@ -133,10 +128,13 @@ def seal(access: Access) -> None:
         )
 
 
-async def _sealed(care: PostgresKeyCare) -> tuple[int, tuple[Locked, ...]]:
+async def _sealed(pool: Pool, sealing: Sealing, deed: Trail) -> tuple[int, tuple[Locked, ...]]:
+    care = PostgresKeyCare(pool, sealing)
     total = 0
     while True:
-        sealed = await care.seal(_SEALED_AT_ONCE)
+        sealed = await on_record(
+            pool, deed, lambda cursor: care.seal_in(cursor, _SEALED_AT_ONCE), lambda sealed: sealed.count
+        )
         total += sealed.count
         if not sealed.count:
             return total, sealed.locked
@@ -149,10 +147,8 @@ def _begin(
     now = SystemClock().now()
 
     async def work(pool: Pool) -> Begun:
-        begun = await new_keys.begin(pool, domain, algorithms, selector, Sealing(settings.dkim.keys), now, force)
-        what = " ".join(record_name(key.selector, domain) for key in begun.keys)
-        await on_record(pool, command, what, len(begun.keys))
-        return begun
+        sealing = Sealing(settings.dkim.keys)
+        return await new_keys.begin(pool, domain, algorithms, selector, sealing, now, force, command)
 
     begun = access.ask(work)
     state = "active" if force else "generated"

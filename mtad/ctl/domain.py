@@ -9,7 +9,7 @@ from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.session import IReactor
 from mtad.ctl.access import Access
 from mtad.ctl.dkim import domain_name
-from mtad.ctl.record import on_record
+from mtad.ctl.record import trail
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.model.dkim import KeyMove
 from mtad.model.domain_check import HostedDomain, Look, Subject, Verdict
@@ -91,9 +91,7 @@ def verify(context: click.Context, name: str, as_json: bool) -> None:
     settings = access.settings()
 
     async def work(reactor: IReactor, pool: Pool) -> tuple[Look, Sequence[KeyMove]]:
-        look, moved = await looked(reactor, pool, settings, await _hosted(pool, name))
-        await on_record(pool, "domain verify", name, int(look.proves) + len(moved))
-        return look, moved
+        return await looked(reactor, pool, settings, await _hosted(pool, name), trail("domain verify", name))
 
     found, moved = access.watch(work)
     if as_json:

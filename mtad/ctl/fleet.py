@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import click
 from twisted.internet.task import deferLater
 
-from mtad.adapters.clock import SystemClock
-from mtad.adapters.postgres import audit, fleet
+from mtad.adapters.postgres import fleet
 from mtad.adapters.postgres.fleet import NodeState
-from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.postgres.session import IReactor
 from mtad.ctl.access import Access
-from mtad.ctl.person import who
+from mtad.ctl.record import on_record, trail
 from mtad.ctl.show import date_json, date_text, json_option, print_json, print_table
 from mtad.model.errors import InvalidInput, Unavailable
 
@@ -65,10 +64,8 @@ def drain(access: Access, names: Sequence[str], everybody: bool, undo: bool, tim
 
     async def work(reactor: IReactor, pool: Pool) -> None:
         owners = {each.owner for each in _chosen(await fleet.nodes(pool), names)}
-        changed = await fleet.drain(pool, sorted(owners), not undo)
-        what = " ".join(names) or _ALL
-        command = "mtactl drain --undo" if undo else "mtactl drain"
-        await audit.note(pool, who=who(), command=command, what=what, count=changed, now=SystemClock().now())
+        deed = trail("drain --undo" if undo else "drain", " ".join(names) or _ALL)
+        await on_record(pool, deed, lambda cursor: fleet.drain(cursor, sorted(owners), not undo), int)
         settled = _works if undo else _is_drained
         await _watch(reactor, pool, timeout, lambda found: _drain_left(found, owners, settled))
 
@@ -87,10 +84,13 @@ def reload(access: Access, names: Sequence[str], timeout: int) -> None:
     async def work(reactor: IReactor, pool: Pool) -> None:
         before = _chosen(await fleet.nodes(pool), names)
         called = sorted({each.name for each in before})
-        await audit.note(
-            pool, who=who(), command="mtactl reload", what=" ".join(called), count=len(before), now=SystemClock().now()
-        )
         owners = {each.owner for each in before}
+
+        async def wanted(cursor: Cursor) -> int:
+            await fleet.want_reload(cursor, token, called)
+            return len(before)
+
+        await on_record(pool, trail("reload", " ".join(called)), wanted, int)
         await _watch(
             reactor,
             pool,

@@ -13,13 +13,13 @@ import click
 from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres import holds as table
 from mtad.adapters.postgres import selected
-from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.holds import Held, PostgresHolds
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.postgres.session import IReactor
 from mtad.ctl.access import Access
 from mtad.ctl.acting import done, nothing_done, told
 from mtad.ctl.person import who
+from mtad.ctl.record import trail
 from mtad.ctl.selecting import (
     SAMPLE,
     Choice,
@@ -72,7 +72,7 @@ def hold(access: Access, /, reason: str, duration: str | None, dry_run: bool, **
         if choice.domain is not None and not await selected.is_hosted(pool, choice.domain):
             raise InvalidInput(choice.domain, "no organisation here has this domain; --recipient-domain is for others")
         if dry_run:
-            await show_some(pool, selection, selected.ANY)
+            await show_some(pool, selection, selected.QUEUED)
             return []
         now = SystemClock().now()
         expires_at = None if duration is None else now + seconds(duration)
@@ -163,8 +163,8 @@ async def _placed(pool: Pool, wanted: Sequence[Hold]) -> list[Hold]:
     async def work(cursor: Cursor) -> list[Hold]:
         placed = [replace(each, id=await table.place(cursor, each)) for each in wanted]
         for each in placed:
-            trail = Trail(each.held_by, "mtactl queue hold", f"hold {each.id}: {each.scope.value} {each.what}")
-            await trail.add(cursor, 1, each.created_at)
+            deed = trail("queue hold", f"hold {each.id}: {each.scope.value} {each.what}")
+            await deed.add(cursor, 1, each.created_at)
         return placed
 
     return await pool.interact(work)
@@ -196,13 +196,13 @@ async def _let_go(pool: Pool, standing: Sequence[Hold], dry_run: bool) -> str:
         print_messages(messages)
         return ""
     names = ", ".join(f"hold {each.id}" for each in standing)
-    trail = Trail(who(), "mtactl queue release", names)
+    deed = trail("queue release", names)
     now = SystemClock().now()
 
     async def work(cursor: Cursor) -> None:
         for each in standing:
-            await table.release(cursor, each.id, now, trail.who)
-        await trail.add(cursor, len(standing), now)
+            await table.release(cursor, each.id, now, deed.who)
+        await deed.add(cursor, len(standing), now)
 
     await pool.interact(work)
     progress = Progress()

@@ -12,11 +12,13 @@ from mtad.adapters.clock import SystemClock
 from mtad.adapters.metrics import Journal
 from mtad.adapters.network import IReactor as INetworkReactor
 from mtad.adapters.network import SocketNetwork
-from mtad.adapters.postgres.domain_checks import PostgresDomainCare
+from mtad.adapters.postgres.audit import Trail
+from mtad.adapters.postgres.domain_checks import PostgresDomainCare, note
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.session import IReactor
 from mtad.adapters.resolver.stub import StubResolver
 from mtad.config import Settings
+from mtad.ctl.record import on_record
 from mtad.domains.look import look, noted
 from mtad.domains.records import zone
 from mtad.inbound.lookups import Lookups
@@ -27,9 +29,12 @@ from mtad.service.domain_care import own_server
 
 
 async def looked(
-    reactor: IReactor, pool: Pool, settings: Settings, domain: HostedDomain
+    reactor: IReactor, pool: Pool, settings: Settings, domain: HostedDomain, deed: Trail
 ) -> tuple[Look, Sequence[KeyMove]]:
-    """Look at a domain as the server does, and write what it came to; return that, and the keys it moved."""
+    """Look at a domain as the server does, and write what it came to; return that, and the keys it moved.
+
+    What it proved and moved is on record as `deed`.
+    """
     care = PostgresDomainCare(pool)
     # The one reactor there is provides both.
     network = SocketNetwork(cast(INetworkReactor, reactor))
@@ -49,7 +54,11 @@ async def looked(
     finally:
         await resolver.stop()
     now = clock.now()
-    return found, await care.note(noted(found, now, 0.5, asked=True), now)
+    result = noted(found, now, 0.5, asked=True)
+    proven = int(found.proves)
+    return found, await on_record(
+        pool, deed, lambda cursor: note(cursor, result, now), lambda moved: proven + len(moved)
+    )
 
 
 def zone_of(domain: HostedDomain, settings: Settings) -> Iterator[str]:

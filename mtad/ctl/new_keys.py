@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.dkim_keys import add_keys, keys_of, move_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.sealing import Sealing
 from mtad.ctl.keys import DEFAULT_ALGORITHM
+from mtad.ctl.record import on_record, trail
 from mtad.domains.keys import activation, next_selector
-from mtad.model.dkim import Key, KeyMove, KeyState, key_type
+from mtad.model.dkim import Key, KeyMove, KeyState, key_type, record_name
 from mtad.model.errors import InvalidInput
 from mtad.model.holdings import HeldKey
 from mtad.verification.keys import generate
@@ -51,11 +53,13 @@ async def begin(
     sealing: Sealing,
     now: float,
     force: bool,
+    command: str,
 ) -> Begun:
     """Give a domain a key of each algorithm, None: of those that are next.
 
-    With `force` they sign at once, and those of their kind before them retire. InvalidInput when the selector is taken,
-    or one is given for several keys, or a key of that kind is on its way already.
+    `command` is what it is on record as. With `force` they sign at once, and those of their kind before them retire.
+    InvalidInput when the selector is taken, or one is given for several keys, or a key of that kind is on its way
+    already.
     """
     there = await held(pool, domain)
     algorithms = successors(there) if algorithms is None else algorithms
@@ -81,13 +85,14 @@ async def begin(
         waiting = [Key(key.selector, key.algorithm, key.public_key, KeyState.GENERATED, now) for key in made]
         return await move_keys(cursor, activation(domain, there, waiting), now) if force else []
 
-    moves = await pool.interact(work)
+    deed = trail(command, " ".join(record_name(key.selector, domain) for key in made))
+    moves = await on_record(pool, deed, work, lambda _: len(made))
     signing = tuple(key for key in there if key.state is KeyState.ACTIVE)
     return Begun(tuple(made), signing, tuple(moves))
 
 
-async def retire(pool: Pool, domain: str, selector: str, now: float) -> KeyMove:
-    """Let a key sign no more, or never; InvalidInput when it does not anyway."""
+async def retire(pool: Pool, domain: str, selector: str, now: float, deed: Trail) -> KeyMove:
+    """Let a key sign no more, or never, on record as `deed`; InvalidInput when it does not anyway."""
     states = {key.selector: key.state for key in await held(pool, domain)}
     before = states.get(selector)
     if before is None:
@@ -95,7 +100,8 @@ async def retire(pool: Pool, domain: str, selector: str, now: float) -> KeyMove:
     if before not in (*_WAITING, KeyState.ACTIVE):
         raise InvalidInput(f"{selector} of {domain}", f"is {before.value} already")
     after = KeyState.RETIRING if before is KeyState.ACTIVE else KeyState.REVOKED
-    moved = await pool.interact(lambda cursor: move_keys(cursor, [KeyMove(domain, selector, before, after)], now))
+    move = KeyMove(domain, selector, before, after)
+    moved = await on_record(pool, deed, lambda cursor: move_keys(cursor, [move], now), len)
     if not moved:
         raise InvalidInput(f"{selector} of {domain}", "has just been moved on by somebody else; look again")
     return moved[0]

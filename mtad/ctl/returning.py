@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.directory import PostgresDirectory
 from mtad.adapters.postgres.nodes import PostgresNodes
 from mtad.adapters.sealing import Sealing
@@ -65,6 +66,7 @@ class Returning:
 
     def __init__(self, stores: Stores, settings: Settings, by: str) -> None:
         self._queue = stores.queue
+        self._pool = stores.pool
         self._by = by
         self._clock = SystemClock()
         self._nodes = PostgresNodes(stores.pool)
@@ -96,10 +98,11 @@ class Returning:
         """Be a node no more."""
         await self._nodes.leave(self._node.owner, self._clock.now(), self._ids.last)
 
-    async def give_back(self, message: int, rows: Sequence[int] = ()) -> Settlement | None:
+    async def give_back(self, message: int, rows: Sequence[int], deed: Trail) -> Settlement | None:
         """End what waits of a message unserved and tell its sender; return what was written, None for nothing.
 
-        With `rows` only these recipients, by their n.
+        Only these recipients, by their n; all for none. They count on `deed` just before they end, since that is
+        written on another connection: what is ended in between was announced, and is not done.
         """
         await self._beat()
         job = await self._queue.seize(message, self._node.owner, rows)
@@ -110,6 +113,7 @@ class Returning:
         except KeyError:
             content = b""
         now = self._clock.now()
+        await self._pool.interact(lambda cursor: deed.add(cursor, len(job.targets), now))
         settlement = await self._reporting.reported(job, return_to_sender(job, now, self._by), content, now)
         await self._queue.settle([settlement], self._node.owner, now)
         return settlement

@@ -102,7 +102,7 @@ class Choice:
             if number is None:
                 raise InvalidInput(self.organisation, "there is no organisation of that name")
         before = None if self.older_than is None else SystemClock().now() - seconds(self.older_than)
-        return Selection(
+        said = Selection(
             messages=self.messages,
             organisation=number,
             organisation_name=self.organisation,
@@ -114,6 +114,7 @@ class Choice:
             older_than=self.older_than,
             received_before=before,
         )
+        return await selected.spelled(pool, said)
 
 
 _WHOSE = (

@@ -12,7 +12,8 @@ class Selection:
     """What is left out matches all. Domains are A-labels; `sender` and `recipient` are what `Address.key` says.
 
     `domain` is a domain that mail goes to or is sent as. `sender` may also be `*@` with a domain, or NULL_SENDER.
-    `recipient` is where mail goes or what it was sent to. `received_before` is epoch seconds.
+    `recipient` is where mail goes or what it was sent to. `received_before` is epoch seconds. The spellings are the
+    plain forms, not all of ASCII, of addresses in the queue that are the same sender and recipient.
     """
 
     organisation: int | None = None
@@ -25,6 +26,8 @@ class Selection:
     older_than: str | None = None
     received_before: float | None = None
     messages: tuple[int, ...] = ()
+    sender_spellings: tuple[str, ...] = ()
+    recipient_spellings: tuple[str, ...] = ()
 
     @property
     def single(self) -> int | None:

@@ -3,8 +3,13 @@
 from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
 from twisted.internet.defer import Deferred
 
-from mtad.adapters.postgres import audit, fleet
+from mtad.adapters.postgres import fleet
+from mtad.adapters.postgres.audit import deeds
+from mtad.adapters.postgres.pool import Cursor
+from mtad.adapters.postgres.session import StatementError
 from mtad.adapters.postgres.wakeups import PostgresWakeups
+from mtad.ctl.person import who
+from mtad.ctl.record import on_record, trail
 from mtad.model.control import CHANNEL
 from mtad.model.process import Standing
 from mtad.testing.journal import MemoryJournal
@@ -54,14 +59,14 @@ class FleetTest(PostgresCase):
     async def test_nodes_drain_and_are_told(self) -> None:
         one, two = await self.joined("mx1"), await self.joined("mx2")
         heard = await self.listen()
-        self.assertEqual(await fleet.drain(self.pool, [one, 99_999], True), 1)
-        self.assertEqual(await fleet.drain(self.pool, [one], True), 0)
+        self.assertEqual(await self.drain([one, 99_999], True), 1)
+        self.assertEqual(await self.drain([one], True), 0)
         await heard
         self.assertEqual(self.heard[0], "drain")
         self.assertIs(await self.here.nodes.beat(one, 0, {}), Standing.DRAINING)
         self.assertIs(await self.here.nodes.beat(two, 0, {}), Standing.WORKING)
         self.assertEqual([each.draining for each in await fleet.nodes(self.pool)], [True, False])
-        self.assertEqual(await fleet.drain(self.pool, [one, two], False), 1)
+        self.assertEqual(await self.drain([one, two], False), 1)
         self.assertIs(await self.here.nodes.beat(one, 0, {}), Standing.WORKING)
 
     async def test_a_reload_is_told_by_name(self) -> None:
@@ -70,7 +75,27 @@ class FleetTest(PostgresCase):
         await heard
         self.assertEqual(self.heard, ["reload 0123456789abcdef mx1.test"])
 
-    async def test_what_people_do_is_on_record(self) -> None:
-        await audit.note(self.pool, who="ann", command="mtactl drain", what="mx1 'x'", count=2, now=NOW)
-        rows = await self.pool.query("select extract(epoch from at)::float8, who, command, what, count from audit")
-        self.assertEqual(rows, [(NOW, "ann", "mtactl drain", "mx1 'x'", 2)])
+    async def test_what_is_not_done_is_not_on_record(self) -> None:
+        owner = await self.joined("mx1")
+
+        async def failing(cursor: Cursor) -> int:
+            await fleet.drain(cursor, [owner], True)
+            await cursor.query("select 1/0")
+            return 1
+
+        deed = trail("drain", "mx1")
+        with self.assertRaises(StatementError):
+            await on_record(self.pool, deed, failing, int)
+        self.assertEqual([each.draining for each in await fleet.nodes(self.pool)], [False])
+        self.assertEqual(await deeds(self.pool, 0, 10), [])
+        self.assertEqual(await on_record(self.pool, trail("drain", "mx1"), self.nothing, int), 0)
+        self.assertEqual(await deeds(self.pool, 0, 10), [], "nothing is no deed")
+        await on_record(self.pool, deed, lambda cursor: fleet.drain(cursor, [owner], True), int)
+        (done,) = await deeds(self.pool, 0, 10)
+        self.assertEqual((done.who, done.command, done.what, done.count), (who(), "mtactl drain", "mx1", 1))
+
+    async def nothing(self, cursor: Cursor) -> int:
+        return 0
+
+    async def drain(self, owners: list[int], on: bool) -> int:
+        return await self.pool.interact(lambda cursor: fleet.drain(cursor, owners, on))

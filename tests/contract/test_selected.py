@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from mtad.adapters.postgres import selected
-from mtad.adapters.postgres.audit import Deed, Trail, deeds, note
+from mtad.adapters.postgres import care, selected
+from mtad.adapters.postgres.audit import Deed, Trail, deeds
 from mtad.adapters.postgres.holds import held, kept_by
+from mtad.adapters.postgres.pool import Cursor
 from mtad.adapters.postgres.selected import ANY, FREE, QUARANTINED, REMOVE, RETRY, START, Act, Key
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
@@ -133,6 +134,37 @@ class SelectedTest(PostgresCase):
             await self.pool.query("select count(*) from message_events where 'removed' = any(kinds)"), [(0,)]
         )
 
+    async def test_what_is_freed_while_it_is_to_be_removed_stays(self) -> None:
+        await self.pool.query("update message_queue set status = 'held' where message = 4")
+        lock = care.lock
+
+        async def locking(cursor: Cursor, messages: list[int]) -> None:
+            await self.pool.query("update message_queue set status = 'queued' where message = 4 and n = 1")
+            await lock(cursor, messages)
+
+        self.patch(care, "lock", locking)
+        self.assertEqual(await self.act(REMOVE, status=Status.HELD), 1)
+        self.assertEqual(await self.statuses(4), [Status.QUEUED])
+        self.assertEqual([deed.count for deed in await deeds(self.pool, 0, 10)], [1])
+        self.assertEqual(await self.act(REMOVE, status=Status.HELD), 0)
+
+    async def test_addresses_compare_as_holds_compare_them(self) -> None:
+        spellings = ("J\u00d6RG", "j\u00f6rg", "Jo\u0308rg", "Stra\u00dfe", "STRASSE", "strasse", "stra\u00dfen")
+        addresses = [Address(local_part, "outside.example") for local_part in spellings]
+        for number, address in enumerate(addresses, start=10):
+            to = (Recipient(0, ALICE, ALICE, LANE), Recipient(1, address, BOB, "mx:other.example"))
+            await self.queue.accept(letter(number, reverse_path=address, recipients=to), self.owner)
+        for wanted, numbers in (("j\u00f6rg", [10, 11, 12]), ("strasse", [13, 14, 15]), ("stra\u00dfen", [16])):
+            key = Address(wanted, "outside.example").key
+            self.assertEqual([number for number, each in enumerate(addresses, start=10) if each.key == key], numbers)
+            for terms in ({"sender": key}, {"recipient": key}):
+                selection = await selected.spelled(self.pool, Selection(**terms))
+                found = await selected.keys(self.pool, selection, ANY, START)
+                self.assertEqual(sorted({message for message, _ in found}), numbers, terms)
+        self.assertEqual(
+            (await selected.spelled(self.pool, Selection(sender="*@outside.example"))).sender_spellings, ()
+        )
+
     async def test_the_groups_of_the_queue(self) -> None:
         found = await selected.stats(self.pool, 10)
         self.assertEqual((found[0].destination, found[0].status, found[0].rows), (LANE, "queued", 2))
@@ -143,7 +175,8 @@ class SelectedTest(PostgresCase):
     async def test_deeds_are_listed_the_last_first(self) -> None:
         for number in range(3):
             at = NOW + number
-            await note(self.pool, who="ann", command="mtactl apply", what=f"file {number}", count=number, now=at)
+            deed = Trail("ann", "mtactl apply", f"file {number}")
+            await self.pool.interact(lambda cursor, deed=deed, at=at: deed.add(cursor, 1, at))
         self.assertEqual([deed.what for deed in await deeds(self.pool, NOW + 1, 10)], ["file 2", "file 1"])
         self.assertEqual(len(await deeds(self.pool, 0, 2)), 2)
 

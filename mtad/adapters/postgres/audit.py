@@ -1,7 +1,7 @@
 """Who did what with mtactl: the table `audit`. Never a secret, never content.
 
-A command that works for long writes its row with the first thing it changes, and raises the count in the transaction of
-each further one: however it ends, the row tells what was done.
+A command writes its row with what it changes. One that works for long does so with the first thing, and raises the
+count in the transaction of each further one: however it ends, the row tells what was done.
 """
 
 from dataclasses import dataclass
@@ -46,11 +46,6 @@ class Trail:
             ((self._id,),) = await cursor.query(_NOTE, (now, self.who, self.command, self._what, count))
         else:
             await cursor.execute(_MORE, (count, self._id))
-
-
-async def note(pool: Pool, *, who: str, command: str, what: str, count: int, now: float) -> None:
-    """Write a row for something that is done."""
-    await pool.query(_NOTE, (now, who, command, what, count))
 
 
 async def deeds(pool: Pool, since: float, limit: int) -> list[Deed]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtad.adapters.postgres.pool import Pool
+from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.model.next_hop import TlsLevel
 
 _LIST = "select domain, tls from destinations order by domain"
@@ -27,11 +27,11 @@ async def destination(pool: Pool, domain: str) -> TlsLevel | None:
     return TlsLevel(rows[0][0]) if rows else None
 
 
-async def set_destination(pool: Pool, domain: str, tls: TlsLevel) -> bool:
-    """Want so much TLS of a domain; return whether that is new."""
-    return bool(await pool.query(_SET, (domain, tls.value)))
+async def set_destination(cursor: Cursor, domain: str, tls: TlsLevel) -> bool:
+    """Want so much TLS of a domain, in a transaction of the caller's; return whether that is new."""
+    return bool(await cursor.query(_SET, (domain, tls.value)))
 
 
-async def remove_destination(pool: Pool, domain: str) -> bool:
-    """Want nothing of a domain any more; return whether something was wanted."""
-    return bool(await pool.query(_REMOVE, (domain,)))
+async def remove_destination(cursor: Cursor, domain: str) -> bool:
+    """Want nothing of a domain any more, in a transaction of the caller's; return whether something was wanted."""
+    return bool(await cursor.query(_REMOVE, (domain,)))

@@ -68,15 +68,7 @@ class PostgresDomainCare:
 
     async def note(self, noted: Noted, now: float) -> Sequence[KeyMove]:
         """Write what a look came to (IDomainCare)."""
-
-        async def work(cursor: Cursor) -> Sequence[KeyMove]:
-            await cursor.execute(_PUT_CHECKS, (*_columns(noted.checks), noted.domain.id))
-            if noted.proven:
-                await cursor.execute(_PROVE, (now, noted.domain.id))
-            await cursor.execute(_PUT_OFF, (noted.due, noted.domain.id))
-            return await move_keys(cursor, noted.moves, now)
-
-        return await self._pool.interact(work)
+        return await self._pool.interact(lambda cursor: note(cursor, noted, now))
 
     async def statuses(self) -> Mapping[Subject, Mapping[Status, int]]:
         """Return how many domains have each status (IDomainCare)."""
@@ -95,6 +87,15 @@ async def hosted_domains(pool: Pool, organisation: str | None = None) -> Sequenc
     which = "true" if organisation is None else "o.name = %s"
     asked = () if organisation is None else (organisation,)
     return await pool.interact(lambda cursor: _domains(cursor, which, *asked))
+
+
+async def note(cursor: Cursor, noted: Noted, now: float) -> Sequence[KeyMove]:
+    """Write what a look came to, in a transaction of the caller's; return the moves of keys that were made."""
+    await cursor.execute(_PUT_CHECKS, (*_columns(noted.checks), noted.domain.id))
+    if noted.proven:
+        await cursor.execute(_PROVE, (now, noted.domain.id))
+    await cursor.execute(_PUT_OFF, (noted.due, noted.domain.id))
+    return await move_keys(cursor, noted.moves, now)
 
 
 async def _domains(cursor: Cursor, which: str, *asked: object) -> list[HostedDomain]:

@@ -44,21 +44,20 @@ async def nodes(pool: Pool) -> list[NodeState]:
     return [_state(*row) for row in await pool.query(_NODES)]
 
 
-async def drain(pool: Pool, owners: Sequence[int], on: bool) -> int:
-    """Want nodes to drain, or to work again, and tell them; return of how many that is new."""
+async def drain(cursor: Cursor, owners: Sequence[int], on: bool) -> int:
+    """Want nodes to drain, or to work again, and tell them, in a transaction of the caller's.
 
-    async def work(cursor: Cursor) -> int:
-        changed = await cursor.query(_DRAIN, (on, list(owners), on))
-        await cursor.query(_NOTIFY, (CHANNEL, DRAIN))
-        return len(changed)
+    Return of how many that is new.
+    """
+    changed = await cursor.query(_DRAIN, (on, list(owners), on))
+    await cursor.query(_NOTIFY, (CHANNEL, DRAIN))
+    return len(changed)
 
-    return await pool.interact(work)
 
-
-async def want_reload(pool: Pool, token: str, names: Sequence[str]) -> None:
+async def want_reload(asked: Pool | Cursor, token: str, names: Sequence[str]) -> None:
     """Tell the nodes of these names to be replaced; the same token again is the same wish."""
     for name in names:
-        await pool.query(_NOTIFY, (CHANNEL, reload_payload(token, name)))
+        await asked.query(_NOTIFY, (CHANNEL, reload_payload(token, name)))
 
 
 def _state(owner: int, name: str, started_at: float, draining: bool, stats: Mapping[str, Any], rows: int) -> NodeState:

@@ -67,9 +67,10 @@ class PostgresKeyCare:
 
     async def seal(self, limit: int) -> Sealed:
         """Seal private keys with the first master key (IKeyCare)."""
-        return await self._pool.interact(lambda cursor: self._seal(cursor, limit))
+        return await self._pool.interact(lambda cursor: self.seal_in(cursor, limit))
 
-    async def _seal(self, cursor: Cursor, limit: int) -> Sealed:
+    async def seal_in(self, cursor: Cursor, limit: int) -> Sealed:
+        """Seal private keys as `seal` does, in a transaction of the caller's."""
         sealed = []
         locked = []
         asked = (self._sealing.writes_with, list(self._sealing.ids), limit)

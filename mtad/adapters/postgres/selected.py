@@ -6,7 +6,7 @@ passed over: they are being delivered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtad.adapters.postgres import care, events
 from mtad.adapters.postgres.audit import Trail
@@ -23,8 +23,8 @@ AT_ONCE = 1_000
 _SELECTED = """
 message_queue q join messages m on m.id = q.message cross join (
     select %s::bigint as organisation, %s::text as domain, %s::bool as from_nobody, %s::text as sender_domain,
-        %s::text as sender, %s::text as recipient, %s::text as recipient_domain, %s::text as status,
-        %s::float8 as before, %s::bigint[] as messages
+        %s::text as sender, %s::text[] as sender_spellings, %s::text as recipient, %s::text[] as recipient_spellings,
+        %s::text as recipient_domain, %s::text as status, %s::float8 as before, %s::bigint[] as messages
 ) as wanted
 where (wanted.organisation is null or q.organisation = wanted.organisation)
     and (wanted.domain is null or wanted.domain = substr(q.destination, strpos(q.destination, ':') + 1)
@@ -32,8 +32,11 @@ where (wanted.organisation is null or q.organisation = wanted.organisation)
     and (not wanted.from_nobody or m.reverse_path is null)
     and (wanted.sender_domain is null
         or right(m.reverse_path, length(wanted.sender_domain) + 1) = '@' || wanted.sender_domain)
-    and (wanted.sender is null or lower(m.reverse_path) = wanted.sender)
-    and (wanted.recipient is null or lower(q.recipient) = wanted.recipient or lower(q.original) = wanted.recipient)
+    and (wanted.sender is null or lower(m.reverse_path collate "C") = wanted.sender
+        or m.reverse_path = any (wanted.sender_spellings))
+    and (wanted.recipient is null or lower(q.recipient collate "C") = wanted.recipient
+        or lower(q.original collate "C") = wanted.recipient
+        or q.recipient = any (wanted.recipient_spellings) or q.original = any (wanted.recipient_spellings))
     and (wanted.recipient_domain is null
         or wanted.recipient_domain = substr(q.destination, strpos(q.destination, ':') + 1))
     and (wanted.status is null or q.status = wanted.status)
@@ -42,6 +45,7 @@ where (wanted.organisation is null or q.organisation = wanted.organisation)
     and {which}
 """
 ANY = "true"
+QUEUED = "q.status = 'queued'"
 WAITING = "(q.status = 'queued' or q.status = 'held' and q.hold is null)"
 QUARANTINED = "q.status = 'quarantined'"
 UNOWNED = "q.owner is null"
@@ -51,6 +55,19 @@ _COUNT = "select count(*) from {selected}"
 _MESSAGES = "select q.message from {selected} group by 1 order by 1 limit %s"
 _KEYS = "select q.message, q.n from {selected} and (q.message, q.n) > (%s, %s) order by 1, 2 limit %s"
 _LOCKED_KEYS = f"{_KEYS} for update of q skip locked"
+_STILL = """
+select q.message, q.n from {selected} and (q.message, q.n) in (select * from unnest(%s::bigint[], %s::smallint[]))
+order by 1, 2 for update of q skip locked
+"""
+# Addresses of a domain that are not all ASCII: only these compare by more than `lower`.
+_SENDERS = """
+select distinct reverse_path from messages
+where octet_length(reverse_path) > length(reverse_path) and right(reverse_path, length(%s) + 1) = '@' || %s
+"""
+_RECIPIENTS = """
+select distinct address from message_queue cross join lateral (values (recipient), (original)) as given (address)
+where octet_length(address) > length(address) and right(address, length(%s) + 1) = '@' || %s
+"""
 _ORGANISATION = "select id from organisations where name = %s"
 _DOMAIN = "select 1 from domains where name = %s"
 _STATS = """
@@ -77,8 +94,7 @@ where q.message = picked.message and q.n = picked.n returning q.message, q.organ
 """
 _REMOVE = """
 with picked as (select unnest(%s::bigint[]) as message, unnest(%s::smallint[]) as n)
-delete from message_queue q using picked
-where q.message = picked.message and q.n = picked.n and q.owner is null
+delete from message_queue q using picked where q.message = picked.message and q.n = picked.n
 returning q.message, q.organisation, q.recipient
 """
 
@@ -114,6 +130,24 @@ FREE = Act(QUARANTINED, RELEASED, _FREE)
 REMOVE = Act(UNOWNED, REMOVED, _REMOVE, timed=False)
 
 
+async def spelled(pool: Pool, selection: Selection) -> Selection:
+    """Return the selection with all spellings in the queue of its addresses, which only Python can compare.
+
+    What is spelled otherwise and comes later is not selected.
+    """
+    sender, recipient = selection.sender, selection.recipient
+    return replace(
+        selection,
+        sender_spellings=await _spellings(pool, _SENDERS, sender) if sender and _is_address(sender) else (),
+        recipient_spellings=await _spellings(pool, _RECIPIENTS, recipient) if recipient else (),
+    )
+
+
+async def _spellings(pool: Pool, sql: str, key: str) -> tuple[str, ...]:
+    domain = from_plain(key).domain
+    return tuple(text for (text,) in await pool.query(sql, (domain, domain)) if from_plain(text).key == key)
+
+
 async def count(pool: Pool, selection: Selection, which: str) -> int:
     """Return how many rows are selected in that state."""
     ((found,),) = await pool.query(_sql(_COUNT, which), _values(selection))
@@ -133,15 +167,17 @@ async def act(
     picked: list[Key] = []
 
     async def work(cursor: Cursor) -> int:
-        # Who removes locks messages before rows, as everybody does, and looks at the rows again.
         template = _KEYS if deed is REMOVE else _LOCKED_KEYS
         picked[:] = await cursor.query(_sql(template, deed.which), (*_values(selection), *after, AT_ONCE))
-        if not picked:
-            return 0
         messages = sorted({message for message, _ in picked})
-        if deed is REMOVE:
+        taken: Sequence[Key] = picked
+        if deed is REMOVE and picked:
+            # Messages are locked before rows, as everybody does; what became of the rows meanwhile is seen then.
             await care.lock(cursor, messages)
-        values = [list(column) for column in zip(*picked, strict=True)]
+            taken = await cursor.query(_sql(_STILL, deed.which), (*_values(selection), *_columns(picked)))
+        if not taken:
+            return 0
+        values = _columns(taken)
         rows = await cursor.query(deed.sql, (*values, now) if deed.timed else values)
         await _tell(cursor, deed.kind, rows, now, trail.command)
         if deed is REMOVE:
@@ -188,13 +224,23 @@ def _values(selection: Selection) -> tuple[object, ...]:
         selection.domain,
         sender == NULL_SENDER,
         of_domain,
-        sender if of_domain is None and sender != NULL_SENDER else None,
+        sender if _is_address(sender) else None,
+        list(selection.sender_spellings),
         selection.recipient,
+        list(selection.recipient_spellings),
         selection.recipient_domain,
         selection.status and selection.status.value,
         selection.received_before,
         list(selection.messages) or None,
     )
+
+
+def _is_address(sender: str | None) -> bool:
+    return sender is not None and sender != NULL_SENDER and domain_of_pattern(sender) is None
+
+
+def _columns(keys: Sequence[Key]) -> list[list[int]]:
+    return [list(column) for column in zip(*keys, strict=True)]
 
 
 async def _tell(cursor: Cursor, kind: str, rows: Sequence[tuple[int, int, str]], now: float, by: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, TypeVar
 
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.dkim_keys import held_keys, put_keys, remove_keys
 from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.sealing import Sealing
@@ -159,9 +160,14 @@ class Tenants:
         return await self._pool.interact(lambda cursor: _present(cursor, organisations, domains))
 
     async def change(
-        self, organisations: Sequence[str], domains: Sequence[str], decide: Decide, now: float
+        self,
+        organisations: Sequence[str],
+        domains: Sequence[str],
+        decide: Decide,
+        now: float,
+        trail: Trail | None = None,
     ) -> Sequence[Change]:
-        """Make the changes that `decide` finds in what is present, all or none; return them.
+        """Make the changes that `decide` finds in what is present, all or none, counted on `trail`; return them.
 
         Nobody else changes tenants from the reading to the commit. What is added is claimed, and verified, at `now`
         (epoch seconds). What `decide` raises is raised, and nothing is changed.
@@ -172,6 +178,8 @@ class Tenants:
             await cursor.execute(_LOCK)
             changes = decide(await _present(cursor, organisations, domains))
             await _write(cursor, changes, now, self._sealing)
+            if trail is not None:
+                await trail.add(cursor, len(changes), now)
             return changes
 
         return await self._pool.interact(work)
