@@ -16,6 +16,8 @@ SWEEP_SECONDS = 600.0
 SWEEP_AGE_SECONDS = 3600.0
 TIMELINE_SECONDS = 3600.0
 SIZES_SECONDS = 30.0
+SIZES_REST = 500
+"""After a count of the queue there is none for so many times as long as it took: of a million rows that is a minute."""
 QUARANTINE_SECONDS = 600.0
 BY_AGE = "queue.quarantine_keep"
 """What the story of a message names when it was quarantined for too long."""
@@ -24,7 +26,8 @@ BY_AGE = "queue.quarantine_keep"
 class Housekeeping(Service):
     """Every process does it; each round is harmless beside another's.
 
-    `keep_seconds` is how long the timeline is kept, `quarantine_keep_seconds` what is quarantined.
+    `keep_seconds` is how long the timeline is kept, `quarantine_keep_seconds` what is quarantined. The queue is counted
+    only where `counts`: one process of a server is enough, and all rows have to be looked at.
     """
 
     name = "housekeeping"
@@ -39,6 +42,7 @@ class Housekeeping(Service):
         journal: IJournal,
         keep_seconds: float,
         quarantine_keep_seconds: float,
+        counts: bool,
     ) -> None:
         self._care = care
         self._timeline = timeline
@@ -46,6 +50,9 @@ class Housekeeping(Service):
         self._journal = journal
         self._keep_seconds = keep_seconds
         self._quarantine_keep_seconds = quarantine_keep_seconds
+        self._counts = counts
+        self._count_from = 0.0
+        self._clock = clock
         self._tasks = Tasks(clock, journal)
 
     async def prepare(self) -> None:
@@ -59,7 +66,8 @@ class Housekeeping(Service):
         """Begin the rounds."""
         super().startService()
         self._tasks.every(TIMELINE_SECONDS, self._keep_timeline, "timeline")
-        self._tasks.every(SIZES_SECONDS, self._tell_sizes, "queue sizes")
+        if self._counts:
+            self._tasks.every(SIZES_SECONDS, self._tell_sizes, "queue sizes")
         self._tasks.every(SWEEP_SECONDS, self._sweep, "sweep")
         self._tasks.every(QUARANTINE_SECONDS, self._end_quarantine, "quarantine")
 
@@ -82,5 +90,10 @@ class Housekeeping(Service):
             self._journal.record("queue.quarantine_expired", count=removed)
 
     async def _tell_sizes(self) -> None:
+        began = self._clock.seconds()
+        if began < self._count_from:
+            return
         sizes = await self._care.sizes()
+        ended = self._clock.seconds()
+        self._count_from = ended + SIZES_REST * (ended - began)
         self._journal.record("queue.sizes", **{status.value: count for status, count in sizes.items()})

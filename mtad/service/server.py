@@ -48,7 +48,7 @@ class Server(MultiService):
         self._out = flow_out(
             settings, ports, routing, memory, lambda: self.steering.notes, lambda on: self.steering.drain(on)
         )
-        self._housekeeping = _housekeeping(settings, ports)
+        self._housekeeping = _housekeeping(settings, ports, part)
         self._domain_care = domain_care(settings, ports)
         for service in (
             self._out.membership,
@@ -155,7 +155,7 @@ def build(settings: Settings, ports: Ports, part: Part = ALONE) -> Server:
     return Server(settings, ports, part)
 
 
-def _housekeeping(settings: Settings, ports: Ports) -> Housekeeping:
+def _housekeeping(settings: Settings, ports: Ports, part: Part) -> Housekeeping:
     """Return what forgets in time what is kept for a time."""
     return Housekeeping(
         care=ports.care,
@@ -165,6 +165,7 @@ def _housekeeping(settings: Settings, ports: Ports) -> Housekeeping:
         journal=ports.journal,
         keep_seconds=settings.timeline.keep,
         quarantine_keep_seconds=settings.queue.quarantine_keep,
+        counts=part.number == 1,
     )
 
 
