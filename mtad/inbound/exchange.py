@@ -34,6 +34,8 @@ _REASONS = {
     replies.TOO_MANY_LOGINS: "too-many-errors",
     replies.TOO_MANY_REFUSED: "too-many-refused",
 }
+# Of these, what refuses mail; all else refuses a command that no mail should have come with.
+_OF_MAIL = frozenset((replies.TOO_LARGE, replies.NON_ASCII_ADDRESS))
 
 
 class Connection(Protocol):
@@ -162,7 +164,7 @@ class Exchange:
             self._terms.journal.record(
                 "smtp.rejected", stage="command", reason=reason, reply=reply.text, peer=self._dialogue.peer.host
             )
-        return reply
+        return reply.softened() if self._terms.soft_bounce and reply in _OF_MAIL else reply
 
     def _answer(self, reply: Reply, grouped: bool) -> None:
         late = self._waiting and not self._turning

@@ -250,5 +250,11 @@ class SoftBounceTest(SynchronousTestCase):
         self.assertEqual(world.say(line, b"RCPT TO:<alice@acme.example>\r\n")[:9], b"250 2.1.5")
         world.say(line, b"DATA\r\n")
         self.assertEqual(world.say(line, b"S: x\r\n\r\na\0b\r\n.\r\n")[:9], b"450 4.5.2")
+        for terms in (b"<a@o.example> SIZE=99999999999", b"<\xc3\xa4@o.example>"):
+            code = world.say(line, b"MAIL FROM:" + terms + b"\r\n")[:9]
+            self.assertIn(code, (b"452 4.3.4", b"453 4.6.7"), terms)
+        told = [facts["reason"] for facts in world.journal.of("smtp.rejected")]
+        self.assertEqual(told[-2:], ["too-large", "syntax"])
+        self.assertEqual(world.say(line, b"MAIL FROM:<a@\r\n")[:9], b"501 5.1.7")
         self.assertEqual(world.say(line, b"NONSENSE\r\n")[:9], b"500 5.5.1", "what is no mail is as ever")
         self.assertIn("queue.soft_bounce", soft.warnings[-1])
