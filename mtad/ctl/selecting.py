@@ -18,6 +18,7 @@ from mtad.adapters.postgres.session import IReactor
 from mtad.ctl.dkim import domain_name
 from mtad.ctl.question import agreed
 from mtad.ctl.show import date_text, print_table
+from mtad.interfaces import IWallClock
 from mtad.model.address import path
 from mtad.model.errors import InvalidInput
 from mtad.model.hold import NULL_SENDER
@@ -211,10 +212,10 @@ async def confirm(reactor: IReactor, pool: Pool, selection: Selection, which: st
 
 
 class Progress:
-    """Tells on standard error, once a second at most, how many recipients something was done to."""
+    """Tells on standard error, once a second of `clock` at most, how many recipients something was done to."""
 
-    def __init__(self) -> None:
-        self._clock = SystemClock()
+    def __init__(self, clock: IWallClock | None = None) -> None:
+        self._clock = SystemClock() if clock is None else clock
         self._told_at = self._clock.boottime()
         self.count = 0
 

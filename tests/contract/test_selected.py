@@ -1,12 +1,18 @@
 """What people select in PostgreSQL's queue, and what is done to it: a slice a transaction, told and on record."""
 
+import sys
 from dataclasses import replace
+from io import StringIO
+
+from twisted.internet import reactor  # noqa: TID251 - the real one is what is tested
 
 from mtad.adapters.postgres import care, selected
 from mtad.adapters.postgres.audit import Deed, Trail, deeds
 from mtad.adapters.postgres.holds import held, kept_by
 from mtad.adapters.postgres.pool import Cursor
 from mtad.adapters.postgres.selected import ANY, FREE, QUARANTINED, REMOVE, RETRY, START, Act, Key
+from mtad.ctl import selecting
+from mtad.ctl.acting import done
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
 from mtad.model.errors import Unavailable
@@ -120,6 +126,16 @@ class SelectedTest(PostgresCase):
             done.append(count)
         self.assertEqual(done, [2, 2, 1])
         self.assertEqual([deed.count for deed in await deeds(self.pool, 0, 10)], [5])
+
+    async def test_long_work_tells_after_each_slice_how_far_it_is(self) -> None:
+        self.patch(selected, "AT_ONCE", 2)
+        self.patch(selecting, "_TELL_SECONDS", 0.0)
+        told = StringIO()
+        self.patch(sys, "stderr", told)
+        count = await done(reactor, self.pool, RETRY, Selection(), "retry", dry_run=False, yes=True)
+        self.assertEqual(
+            (count, told.getvalue()), (5, "\u2026 2 recipients\n\u2026 4 recipients\n\u2026 5 recipients\n")
+        )
 
     async def test_a_slice_that_fails_changes_nothing_and_is_no_deed(self) -> None:
         class Failing(Trail):

@@ -173,6 +173,10 @@ class DomainTest(DomainsCase):
         await self.pool.query("update dkim_keys set published_at = published_at - interval '11 minutes' returning id")
         ended = await self.in_zone(zone, "domain", "verify", ACME)
         self.assertIn("dkim key s2: published -> active\ndkim key s1: active -> retiring\n", ended.output)
+        noted = await self.pool.query(
+            "select what, count from audit where command = 'mtactl domain verify' order by id"
+        )
+        self.assertEqual(noted, [(ACME, 1), (ACME, 2)], "what moved nothing is no deed")
 
     async def test_a_claim_is_proven(self) -> None:
         zone = await self.zone("claimed.example")

@@ -1,5 +1,6 @@
 """mtactl as an operator steers the queue with it: by filter, dry, with holds, and on record."""
 
+import base64
 import json
 import os
 import sys
@@ -11,14 +12,21 @@ from twisted.internet import reactor  # noqa: TID251 - the real one is what is t
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from mtad.adapters.clock import SystemClock
+from mtad.adapters.postgres.audit import Trail
 from mtad.adapters.postgres.nodes import PostgresNodes
+from mtad.adapters.postgres.pool import Cursor
 from mtad.adapters.postgres.queue import PostgresQueue
 from mtad.adapters.postgres.writer import Writer
+from mtad.config import load
+from mtad.ctl.access import Stores
 from mtad.ctl.person import who
+from mtad.ctl.returning import Returning
 from mtad.ctl.selecting import CONFIRM_OVER
 from mtad.model.address import Address
 from mtad.model.envelope import Recipient
-from mtad.model.identity import print_id
+from mtad.model.errors import Unavailable
+from mtad.model.identity import first_id, print_id
 from mtad.testing.spool import MemorySpool
 from tests.contract.letters import ANN, NOW, letter, recipients
 from tests.system.server import RunningServer
@@ -48,6 +56,13 @@ class Answering(Terminal):
     def processEnded(self, reason: Failure) -> None:
         self.status = reason.value.exitCode
         super().processEnded(reason)
+
+
+class Unwritable(Trail):
+    """A row of the audit that cannot be written."""
+
+    async def add(self, cursor: Cursor, count: int, now: float) -> None:
+        raise Unavailable("postgres", "away")
 
 
 class SteeringTest(DatabaseCase):
@@ -124,6 +139,28 @@ class SteeringTest(DatabaseCase):
         self.assertEqual([count for _, _, count in await self.audit()], [1, 1])
         self.assertEqual(await self.pool.query("select name from nodes"), [("test",)])
 
+    async def test_what_cannot_be_put_on_record_is_not_returned(self) -> None:
+        stores = Stores(reactor, self.pool, self.queue)
+        returning = Returning(stores, load(self.config, {}), "test")
+        await returning.begin()
+        with self.assertRaises(Unavailable):
+            await returning.give_back(FIRST, (), Unwritable("ops", "mtactl queue bounce", "all"))
+        await returning.end()
+        self.assertEqual([status for message, status in await self.statuses() if message == FIRST], ["queued"] * 2)
+        self.assertEqual(await self.audit(), [])
+
+    async def test_the_content_of_what_was_returned_is_kept_as_any_other(self) -> None:
+        sections = json.loads(self.config.read_text()) | {"queue": {"keep_content": "7d"}}
+        self.config.write_text(json.dumps(sections))
+        now = SystemClock().now()
+        new = first_id(now)
+        await self.queue.accept(letter(new, received_at=now), self.owner)
+        await self.free()
+        await self.mtactl("queue", "bounce", print_id(new))
+        self.assertEqual(await self.mtactl("queue", "content", print_id(new)), "content")
+        await self.mtactl("queue", "bounce", self.ids[0])
+        self.assertIn("its content is not there", await self.refused("queue", "content", self.ids[0]))
+
     async def test_what_selects_nothing_or_everything(self) -> None:
         self.assertEqual(await self.mtactl("queue", "retry", "--sender", "*@none.example"), "0 recipients due now\n")
         for words in (("retry",), ("retry", "--sender", "x y"), ("retry", "--older-than", "soon"), ("bounce", "x")):
@@ -155,6 +192,13 @@ class SteeringTest(DatabaseCase):
     async def test_a_hold_is_placed_listed_and_released(self) -> None:
         dry = await self.mtactl("queue", "hold", "--sender", "@Outside.example", "--reason", "spam?", "--dry-run")
         self.assertTrue(dry.startswith("dry run: 3 recipients\n"), dry)
+        kept = "update message_queue set status = %s, owner = %s where message = %s and n = 0"
+        await self.pool.query(kept, ("quarantined", None, FIRST))
+        await self.pool.query(kept, ("delivering", self.owner, THIRD))
+        dry = await self.mtactl("queue", "hold", "--sender", "@Outside.example", "--reason", "spam?", "--dry-run")
+        self.assertTrue(dry.startswith("dry run: 1 recipient\n"), "what is delivered or kept anyway is not kept by it")
+        await self.pool.query(kept, ("queued", None, FIRST))
+        await self.pool.query(kept, ("queued", None, THIRD))
         said = await self.mtactl(
             "queue",
             "hold",
@@ -233,6 +277,8 @@ class SteeringTest(DatabaseCase):
         said = await self.mtactl("queue", "release", "--status", "quarantined", "--recipient-domain", "acme.example")
         self.assertEqual(said, "2 recipients due now\n")
         self.assertEqual([status for _, status in await self.statuses()], ["queued"] * 3 + ["quarantined"])
+        (deed,) = await self.audit()
+        self.assertEqual(deed, ("mtactl queue release", "recipient-domain=acme.example status=quarantined", 2))
 
     async def test_the_list_and_the_counts(self) -> None:
         listed = await self.mtactl("queue", "list", "--recipient", "bob@other.example")
@@ -260,6 +306,10 @@ class SteeringTest(DatabaseCase):
         await self.mtactl("destination", "remove", "slow.example")
         await self.mtactl("dkim", "generate", "acme.example", "--algorithm", "ed25519", "--selector", "e1")
         await self.mtactl("dkim", "retire", "acme.example", "e1")
+        rotated = await self.mtactl("dkim", "rotate", "acme.example", "--algorithm", "ed25519")
+        master_key = base64.b64encode(b"k" * 32).decode()
+        for _ in range(2):
+            await self.mtactl("dkim", "seal", MTAD_MASTER_KEY=f"one:{master_key}")
         key = "e1._domainkey.acme.example"
         self.assertEqual(
             await self.audit(),
@@ -269,6 +319,8 @@ class SteeringTest(DatabaseCase):
                 ("mtactl destination remove", "slow.example", 1),
                 ("mtactl dkim generate", key, 1),
                 ("mtactl dkim retire", key, 1),
+                ("mtactl dkim rotate", f"{rotated.splitlines()[1].split()[0]}._domainkey.acme.example", 1),
+                ("mtactl dkim seal", "with one", 2),
             ],
         )
 
