@@ -13,7 +13,7 @@ The tree, lowest layer first; a module imports only from a lower layer or its ow
     inbound/       L3  flow in: factory, admission, backpressure, proxied, protocol, exchange, dialogue, login,
                        authentication, gate, turns, session, submission, routing, reception, screening,
                        verification, lookups
-    outbound/      L3  flow out: queue, worker, claiming, ready, lanes, holding, delivery, local, remote, client,
+    outbound/      L3  flow out: queue, worker, books, claiming, ready, lanes, holding, delivery, local, remote, client,
                        session, patience, content_flow, endings, commits, duty, bounce
     domains/       L3  care of domains: dns_check, keys, standing, look, service; records
     adapters/      L3  the outside, one library a module
@@ -43,7 +43,7 @@ The journey of a message:
     10  deliver: hosts, TLS, talk            outbound/delivery, local, remote around routing/exchangers, guard; client,
                                              session around smtp/client
     11  when again                           scheduling/retry
-    12  settle and report: one transaction   outbound/duty, bounce, IQueue.settle
+    12  settle and report: one transaction   outbound/settler around settlement, duty, bounce; IQueue.settle
 
 Arrows only go down; the one way back is 12 to 9, through the queue.
 """

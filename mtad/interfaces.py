@@ -106,7 +106,7 @@ class IQueue(Interface):
         nobody and have one more attempt, unless they are UNTRIED; those settled AGAIN or UNTRIED are queued with the
         result's due. A report of a settlement is accepted in the same transaction, queued and owned by nobody, when
         one of the rows it tells of was settled by it. Repeating changes nothing. Raises LeaseLost when the owner has no
-        node: then nothing was written; Unacceptable for a report the database would refuse for its data. A row that is
+        node: then nothing was written; Unacceptable for what the database refuses for its data. A row that is
         settled HELD with a hold has had no attempt, and is kept by that hold since the result's due.
         """
 

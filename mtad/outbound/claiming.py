@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mtad.interfaces import IJournal, IQueue, IWallClock
 from mtad.model.job import LANES_VISITED, Job, Lane
 from mtad.outbound.lanes import Lanes
+from mtad.outbound.lease import Lease
 from mtad.outbound.ready import ReadyLanes
 
 SLICES_A_ROUND = 10
@@ -18,7 +19,10 @@ MOST_CLAIMS = 3
 
 
 class Claiming:
-    """Claims for the node `owner` while `may`, but from no lane that is `closed`; hands what it claimed to `took`."""
+    """Claims under the `lease` of this moment while `may`, but from no lane that is `closed`.
+
+    What it claimed it hands to `took`; but when the lease has ended by the time of the answer, others have that.
+    """
 
     def __init__(
         self,
@@ -27,7 +31,7 @@ class Claiming:
         lanes: Lanes,
         wall: IWallClock,
         journal: IJournal,
-        owner: Callable[[], int],
+        lease: Callable[[], Lease],
         may: Callable[[], bool],
         closed: Callable[[Lane], bool],
         took: Callable[[Sequence[Job]], None],
@@ -36,7 +40,7 @@ class Claiming:
         self._lanes = lanes
         self._wall = wall
         self._journal = journal
-        self._owner = owner
+        self._lease = lease
         self._may = may
         self._closed = closed
         self._took = took
@@ -99,7 +103,10 @@ class Claiming:
                 self._ready.claimed(picked, asked, claimed)
 
     async def _claim_from(self, lanes: Sequence[Lane], per_lane: int) -> Sequence[Job]:
-        claimed = await self._queue.claim(self._owner(), lanes, per_lane, self._wall.now())
+        lease = self._lease()
+        claimed = await self._queue.claim(lease.owner, lanes, per_lane, self._wall.now())
+        if lease.ended:
+            return ()
         self._took(claimed)
         if claimed:
             self._journal.record("queue.claimed", count=sum(len(job.targets) for job in claimed))

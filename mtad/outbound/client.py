@@ -8,7 +8,7 @@ dialled again and spoken to in clear, for an hour without asking for TLS. A serv
 remembered as well, for a minute, so that others may be tried before it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -23,7 +23,7 @@ from mtad.model.errors import InvalidInput, Unavailable
 from mtad.model.next_hop import Dialect, NextHop, TlsLevel
 from mtad.model.outcome import Deferred, Delivered, Outcome, Remote, Scope
 from mtad.model.text import shown
-from mtad.outbound.endings import stopped
+from mtad.outbound.endings import not_ours, stopped
 from mtad.outbound.errand import Errand, Mail, surveyed
 from mtad.outbound.lately import Lately
 from mtad.outbound.pool import SessionPool
@@ -39,7 +39,7 @@ _LATE = Deferred("the server took too long over other recipients", Scope.HOST, "
 
 
 class MailClient:
-    """Delivers to next hops. `may_send` tells whether this process may still complete a delivery (DESIGN §8)."""
+    """Delivers to next hops."""
 
     def __init__(
         self,
@@ -49,7 +49,6 @@ class MailClient:
         clock: IReactorTime,
         journal: IJournal,
         hostname: str,
-        may_send: Callable[[], bool],
         max_connections: int = 20,
         messages_per_connection: int = 100,
     ) -> None:
@@ -58,7 +57,6 @@ class MailClient:
         self._clock = clock
         self._journal = journal
         self._hostname = hostname
-        self._may_send = may_send
         self._pool = SessionPool(self._dial, clock, max_connections, messages_per_connection)
         self._in_use: set[ClientSession] = set()
         self._clear = Lately(clock, CLEAR_SECONDS)
@@ -73,7 +71,7 @@ class MailClient:
         It waits `patience_seconds` at most for others to be done with their connections to that server, and begins no
         further transaction after them. After the server's own trouble (Scope.HOST) it is not asked for more: that
         outcome is the remaining recipients' too. What the server cannot take Failed with that scope, and nothing of it
-        was sent.
+        was sent. Nothing is begun that the mail's `may_send` denies, and no last dot is sent (DESIGN §8).
         """
         try:
             survey = await surveyed(mail.content, self._clock)
@@ -85,6 +83,8 @@ class MailClient:
         while errand.open:
             if self._stopping:
                 errand.end(stopped())
+            elif not mail.may_send():
+                errand.end(not_ours())
             else:
                 await self._go_on(errand, hop, ends_at)
                 if self._clock.seconds() >= ends_at:
@@ -96,13 +96,17 @@ class MailClient:
         return address in self._unreachable
 
     def abort(self, stopping: bool = False) -> None:
-        """Drop every connection whose message is not sent whole: the lease is lost.
+        """Drop every connection whose message is not sent whole: the lease is not good.
 
         When this server is `stopping` drop all others too, and send nothing more; what was sent may arrive twice.
         """
         self._stopping = self._stopping or stopping
         for session in list(self._in_use):
             session.abort(stopping)
+
+    def dismiss(self) -> None:
+        """Let nobody wait for a connection that others use: they may send nothing any more. What is dialled ends so."""
+        self._pool.dismiss(not_ours())
 
     def stop(self) -> None:
         """Take leave of servers that nothing is being sent to."""
@@ -164,7 +168,7 @@ class MailClient:
                 f"its certificate cannot be verified: {shown(str(wrong))}", Scope.HOST, "4.7.5", nowhere
             )
         conversation = ClientConversation(hop.dialect, self._hostname, Terms(level, hop.credentials))
-        factory = SessionFactory(lambda: ClientSession(conversation, self._clock, self._may_send, context))
+        factory = SessionFactory(lambda: ClientSession(conversation, self._clock, context))
         try:
             dialled = await self._network.dial(hop.address, factory, CONNECT_SECONDS, hop.source)
         except (ConnectError, ConnectTimeout) as trouble:
@@ -197,7 +201,7 @@ async def _transacted(
     if any(unfit):
         return places, [outcome and replace(outcome, remote=remote) for outcome in unfit]
     places = errand.batch(session.limits)
-    outcomes = await session.transact(errand.transaction(places), errand.mail.content)
+    outcomes = await session.transact(errand.transaction(places), errand.mail.content, errand.mail.may_send)
     notifies = "DSN" in session.extensions
     return places, [
         replace(outcome, remote=remote, dsn=notifies)

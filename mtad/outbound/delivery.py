@@ -27,6 +27,7 @@ from mtad.model.tenant import LmtpDelivery, LocalDelivery, Mailbox, MaildirDeliv
 from mtad.model.text import shown
 from mtad.outbound.client import MailClient
 from mtad.outbound.errand import Mail
+from mtad.outbound.lease import MaySend
 from mtad.outbound.local import MaildirWriter
 from mtad.outbound.remote import RemoteDelivery
 from mtad.outbound.tasks import together
@@ -77,32 +78,38 @@ class DeliveryService(Service):
         self._client.stop()
 
     def abort(self, stopping: bool = False) -> None:
-        """Drop what waits for a disk, and connections whose message is not sent whole: the lease is lost (DESIGN §8).
+        """Drop what waits for a disk, and connections whose message is not sent whole: the lease ran out (DESIGN §8).
 
         When this server is `stopping` drop all others too: their outcome says that the message may arrive twice.
         """
         self._client.abort(stopping)
         self._maildirs.abort()
 
-    def deliver(self, job: Job, content: Content) -> defer.Deferred[list[Outcome]]:
-        """Fire with one outcome a target, in their order; never fails."""
-        kind, _, domain = job.destination.partition(":")
-        if kind == ELSEWHERE:
-            return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, content))
-        return defer.Deferred.fromCoroutine(self._deliver_here(job, content))
+    def expel(self) -> None:
+        """Drop these and what waits for connections: what was begun is others' now, and must not be in the way."""
+        self.abort()
+        self._client.dismiss()
 
-    async def _deliver_elsewhere(self, domain: str, job: Job, content: Content) -> list[Outcome]:
+    def deliver(self, job: Job, content: Content, may_send: MaySend) -> defer.Deferred[list[Outcome]]:
+        """Fire with one outcome a target, in their order; what may not be sent goes to no server and no disk."""
+        kind, _, domain = job.destination.partition(":")
+        mail = Mail(job.reverse_path, content, job.parameters, may_send)
+        if kind == ELSEWHERE:
+            return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, mail))
+        return defer.Deferred.fromCoroutine(self._deliver_here(job, mail))
+
+    async def _deliver_elsewhere(self, domain: str, job: Job, mail: Mail) -> list[Outcome]:
         """Deliver to a domain that was hosted elsewhere when the message came, and here if it is here by now."""
         sender = job.reverse_path.domain if job.reverse_path is not None else None
         try:
             hosted = await self._directory.domain(domain)
             if hosted is not None and hosted.verified:
-                return await self._deliver_here(job, content)
+                return await self._deliver_here(job, mail)
             tls = await self._directory.tls_level(domain, sender)
         except Unavailable as trouble:
             return self._all(job, _away(trouble))
         recipients = [target.recipient for target in job.targets]
-        sending = self._remote.deliver(domain, _mail(job, content), recipients, tls)
+        sending = self._remote.deliver(domain, mail, recipients, tls)
         return await self._watched("remote", job, job.targets, sending)
 
     def _all(self, job: Job, outcome: Outcome) -> list[Outcome]:
@@ -111,7 +118,7 @@ class DeliveryService(Service):
             self._tell(job, target, "none", outcome)
         return [outcome] * len(job.targets)
 
-    async def _deliver_here(self, job: Job, content: Content) -> list[Outcome]:
+    async def _deliver_here(self, job: Job, mail: Mail) -> list[Outcome]:
         moved = job.destination.startswith(f"{ELSEWHERE}:")
         ways = await together(self._way(target, moved) for target in job.targets)
         groups: dict[LocalDelivery, list[int]] = {}
@@ -127,7 +134,7 @@ class DeliveryService(Service):
                 delivery,
                 job,
                 [(job.targets[position], way.mailbox) for position in group if isinstance(way := ways[position], _Way)],
-                content,
+                mail,
             )
             for delivery, group in groups.items()
         )
@@ -152,23 +159,24 @@ class DeliveryService(Service):
         return _Way(entry.behind, entry.domain.delivery or self._default)
 
     async def _serve(
-        self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], content: Content
+        self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], mail: Mail
     ) -> list[Outcome]:
         served = [target for target, _ in targets]
         mailboxes = [replace(target.recipient, address=mailbox.address) for target, mailbox in targets]
         match delivery:
             case LmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP, behind=True)
-                sending = self._client.deliver(store, _mail(job, content), mailboxes)
+                sending = self._client.deliver(store, mail, mailboxes)
                 return await self._watched("lmtp", job, served, sending)
             case SmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY, behind=True)
-                sending = self._client.deliver(store, _mail(job, content), mailboxes)
+                sending = self._client.deliver(store, mail, mailboxes)
                 return await self._watched("smtp", job, served, sending)
             case MaildirDelivery(path=own_path):
                 path = Path(own_path) if own_path else self._maildir_path
                 writing = together(
-                    self._maildirs.deliver(mailbox, path, job, target, content) for target, mailbox in targets
+                    self._maildirs.deliver(mailbox, path, job, target, mail.content, mail.may_send)
+                    for target, mailbox in targets
                 )
                 return await self._watched("maildir", job, served, writing)
 
@@ -211,10 +219,6 @@ class DeliveryService(Service):
             detail=outcome.detail,
             **where,
         )
-
-
-def _mail(job: Job, content: Content) -> Mail:
-    return Mail(job.reverse_path, content, job.parameters)
 
 
 def _away(trouble: Unavailable) -> Deferred:

@@ -17,6 +17,7 @@ from mtad.model.content import BLOCK_OCTETS, SPOOL_OCTETS, Content, begin, block
 from mtad.model.envelope import PLAIN, Parameters, Recipient
 from mtad.model.outcome import Failed, Outcome, Scope
 from mtad.model.text import shown
+from mtad.outbound.lease import MaySend, always
 from mtad.smtp.offers import Limits
 from mtad.smtp.survey import Survey
 from mtad.smtp.transaction import Transaction, sayable
@@ -29,11 +30,12 @@ _BLOCKS_A_TURN = SPOOL_OCTETS // BLOCK_OCTETS
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What is sent: a content, whom it is from, and the parameters that MAIL came with."""
+    """What is sent: a content, whom it is from, the parameters that MAIL came with, and whether it still may be."""
 
     reverse_path: Address | None
     content: Content
     parameters: Parameters = PLAIN
+    may_send: MaySend = always
 
 
 class Errand:

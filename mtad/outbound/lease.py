@@ -9,6 +9,14 @@ from collections.abc import Callable
 
 LEASE_SECONDS = 10.0
 
+MaySend = Callable[[], bool]
+"""Tells whether a message may still be sent, directly before the act that cannot be taken back."""
+
+
+def always() -> bool:
+    """Return that it may be: who has no lease loses none."""
+    return True
+
 
 class Lease:
     """The lease of the node `owner`, from when its first sign was sent; `boottime` tells the seconds it is measured by.
@@ -26,10 +34,6 @@ class Lease:
     def good(self) -> bool:
         """Whether the node may act this moment."""
         return not self.ended and self._boottime() < self._good_until
-
-    def may_act(self) -> bool:
-        """Return whether it is good: for who asks again and again."""
-        return self.good
 
     def renew(self, sent_at: float) -> None:
         """Let it be good for its time after a beat that was sent then, and succeeded."""

@@ -6,13 +6,12 @@ lone message is written at once. The reactor itself never touches the disk. What
 one message at a time, so that large mail does not keep the small from its turn.
 
 Whatever is wrong with a disk or a directory is temporary: a Maildir is ours to repair, not the sender's to hear of.
-Nothing is begun without a good lease (DESIGN D8): who else has the message may have delivered it, and its reader moved
-it to where only a later claim looks.
+Nothing is begun that may not be sent any more (DESIGN D8): who else has the message may have delivered it, and its
+reader moved it to where only a later claim looks.
 """
 
 import errno
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mtad.model.outcome import Deferred, Delivered, Outcome, Scope
 from mtad.model.tenant import Mailbox
 from mtad.model.text import shown
 from mtad.outbound import maildir
+from mtad.outbound.lease import MaySend, always
 from mtad.outbound.maildir import File, Written
 
 BATCH_FILES = 64
@@ -49,9 +49,10 @@ _STATUS = {errno.EDQUOT: "4.2.2", errno.ENOSPC: "4.3.1"}
 
 @dataclass(slots=True)
 class _Waiting:
-    """A delivery that waits for its batch, and who waits for it."""
+    """A delivery that waits for its batch, whether it still may be made, and who waits for it."""
 
     file: File
+    may_send: MaySend
     done: "defer.Deferred[Written]"
 
 
@@ -75,22 +76,26 @@ class _Line:
 
 
 class MaildirWriter:
-    """Writes messages into Maildirs below any root, as long as it `may`.
+    """Writes messages into Maildirs below any root; `hostname` is the last part of every file name."""
 
-    `hostname` is the last part of every file name.
-    """
-
-    def __init__(self, offload: IOffload, hostname: str, may: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, offload: IOffload, hostname: str) -> None:
         self._offload = offload
         self._hostname = hostname
-        self._may = may
         self._small = _Line(RUNS)
         self._large = _Line(LARGE_RUNS)
         # Maildirs this process knows to be on disk with their directories' entries.
         self._known: set[str] = set()
 
-    async def deliver(self, mailbox: Mailbox, path: Path, job: Job, target: Target, content: Content) -> Outcome:
-        """Write a message into a mailbox's Maildir below `path`, which must exist.
+    async def deliver(
+        self,
+        mailbox: Mailbox,
+        path: Path,
+        job: Job,
+        target: Target,
+        content: Content,
+        may_send: MaySend = always,
+    ) -> Outcome:
+        """Write a message, when it still may be sent, into a mailbox's Maildir below `path`, which must exist.
 
         Delivered once the file and its entry are on disk, or were there already; else Deferred. What the offload raises
         beyond OSError and Unavailable is raised.
@@ -99,7 +104,7 @@ class MaildirWriter:
             file = self._file(mailbox, path, job, target, content)
         except ValueError as wrong:
             return Deferred(str(wrong), Scope.RECIPIENT, "4.3.5")
-        waiting = _Waiting(file, defer.Deferred())
+        waiting = _Waiting(file, may_send, defer.Deferred())
         line = self._small if isinstance(content, bytes) else self._large
         line.waiting.append(waiting)
         self._write_on(line)
@@ -137,14 +142,22 @@ class MaildirWriter:
     def _write_on(self, line: _Line) -> None:
         """Begin as many batches as may be under way."""
         while line.waiting and line.runs:
-            batch = line.next_batch()
-            if not self._may():
-                self._excuse(Failure(LeaseLost(_NOT_OURS)), batch)
+            batch = self._ours(line.next_batch())
+            if not batch:
                 continue
             line.runs -= 1
             run = self._offload.run(maildir.write, [waiting.file for waiting in batch])
             answered = run.addCallbacks(self._answer, self._excuse, callbackArgs=(batch,), errbackArgs=(batch,))
             answered.addCallback(self._ran, line)
+
+    def _ours(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Return those that may still be sent; the others are told."""
+        ours: list[_Waiting] = []
+        others: list[_Waiting] = []
+        for waiting in batch:
+            (ours if waiting.may_send() else others).append(waiting)
+        self._excuse(Failure(LeaseLost(_NOT_OURS)), others)
+        return ours
 
     def _answer(self, results: list[Written], batch: list[_Waiting]) -> None:
         for waiting, written in zip(batch, results, strict=True):

@@ -78,6 +78,12 @@ class SessionPool:
             session.quit()
             self._free(hop, None)
 
+    def dismiss(self, trouble: Deferred) -> None:
+        """Let all who wait for others' connections wait no more."""
+        for destination in list(self._destinations.values()):
+            while destination.waiting:
+                destination.waiting.popleft().callback(trouble)
+
     def close(self) -> None:
         """Let go of what is idle now, and of what is in use once it is given back."""
         self._closed = True

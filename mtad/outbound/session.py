@@ -34,6 +34,7 @@ from mtad.model.outcome import CLEAR, Deferred, Outcome, Scope
 from mtad.model.text import shown
 from mtad.outbound.content_flow import ContentFlow, socket_of
 from mtad.outbound.endings import is_farewell, lost, not_ours, outcomes, stopped
+from mtad.outbound.lease import MaySend, always
 from mtad.outbound.patience import Patience
 from mtad.smtp import timeouts
 from mtad.smtp.answers import Answer, Step, outcome_of
@@ -68,7 +69,6 @@ class ClientSession(Protocol):
         self,
         conversation: ClientConversation,
         clock: IReactorTime,
-        may_send: Callable[[], bool],
         tls_context: IOpenSSLClientConnectionCreator | None = None,
     ) -> None:
         self.ready: defer.Deferred[Deferred | None] = defer.Deferred()
@@ -83,7 +83,7 @@ class ClientSession(Protocol):
         self._untried = False
         self._conversation = conversation
         self._patience = Patience(clock, lambda late: self._break(lost(late)))
-        self._may_send = may_send
+        self._may_send: MaySend = always
         self._content: Content = b""
         self._flow: ContentFlow | None = None
         self._dot_sent = False
@@ -93,11 +93,14 @@ class ClientSession(Protocol):
 
     # What the owner asks for.
 
-    def transact(self, transaction: Transaction, content: Content) -> "defer.Deferred[list[Outcome]]":
-        """Send a message, and fire with one outcome a recipient, in order; never fails."""
+    def transact(
+        self, transaction: Transaction, content: Content, may_send: MaySend
+    ) -> "defer.Deferred[list[Outcome]]":
+        """Send a message while it may be, and fire with one outcome a recipient, in order; never fails."""
         self.stale = False
-        if not self._may_send():
+        if not may_send():
             return defer.succeed([not_ours()] * len(transaction.recipients))
+        self._may_send = may_send
         done = self._done = defer.Deferred()
         self.transactions_count += 1
         self._content = content

@@ -5,7 +5,7 @@ result, from which the sender is told (`mtad.outbound.duty`). What only a human 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mtad.model import event
 from mtad.model.event import Event, Fact
@@ -13,12 +13,15 @@ from mtad.model.hold import Hold
 from mtad.model.job import Disposal, Job, Result, Settlement, Target
 from mtad.model.outcome import Deferred, Delivered, Failed, Outcome, Scope
 from mtad.model.report import Action, asks
+from mtad.model.text import shown
 from mtad.scheduling.retry import given_up, next_due
 
 REFUSED = "it was refused for good"
 RETURNED = "somebody who looks after this server returned it"
 UNASKED = "its sender asked for no report"
 HANDED_ON = "that server took over to report"
+UNREPORTED = "the report could not be written"
+UNWRITABLE = Failed("what this message came to could not be written", Scope.MESSAGE, "5.3.0")
 MISSING = Failed("the content of this message is missing", Scope.MESSAGE, "5.3.0")
 
 
@@ -65,6 +68,11 @@ def keep_back(job: Job, met: Hold, now: float) -> Settlement:
         Result(target.recipient.n, target.claim, outcome, Disposal.HELD, now, hold=met.id) for target in job.targets
     )
     return Settlement(job.message, job.organisation, job.total, job.copies, results, (told,))
+
+
+def escaped(settlement: Settlement) -> Settlement:
+    """Return the same without reports, with nothing but printable ASCII in its events: what any database takes."""
+    return replace(settlement, reports=(), events=tuple(map(_escaped, settlement.events)))
 
 
 def return_to_sender(job: Job, now: float, by: str) -> Settlement:
@@ -124,6 +132,19 @@ def _settle_one(
             return result(Disposal.UNTRIED if ours else Disposal.AGAIN, due), Event(
                 event.DEFERRED, now, facts | {"next_at": due}
             )
+
+
+def _escaped(told: Event) -> Event:
+    facts: dict[str, Fact] = {name: _in_ascii(fact) for name, fact in told.facts.items()}
+    if told.kind == event.FAILED:
+        facts.setdefault("unreported", UNREPORTED)
+    return replace(told, facts=facts)
+
+
+def _in_ascii(fact: Fact) -> Fact:
+    if isinstance(fact, list):
+        return [shown(part).encode("ascii", "backslashreplace").decode() for part in fact]
+    return shown(fact).encode("ascii", "backslashreplace").decode() if isinstance(fact, str) else fact
 
 
 def _softened(failed: Failed) -> Deferred:

@@ -12,6 +12,7 @@ from mtad.model.event import Fact
 from mtad.model.exchangers import OwnNames
 from mtad.model.next_hop import Credentials, NextHop
 from mtad.model.tenant import LmtpDelivery, LocalDelivery, MaildirDelivery, SmtpDelivery
+from mtad.outbound.books import Books, Room
 from mtad.outbound.client import MailClient
 from mtad.outbound.delivery import ELSEWHERE, DeliveryService
 from mtad.outbound.holding import Holding
@@ -22,7 +23,8 @@ from mtad.outbound.queue import QueueService
 from mtad.outbound.remote import Outward, RemoteDelivery
 from mtad.outbound.reporting import Reporting
 from mtad.outbound.settlement import Schedule
-from mtad.outbound.worker import Room, Worker
+from mtad.outbound.settler import Settler
+from mtad.outbound.worker import Worker
 from mtad.scheduling.memory import Memory
 
 DELIVERY_SHARE = 8
@@ -65,14 +67,22 @@ def flow_out(
         expelled=lambda: worker.forget(),
         drained=drained,
     )
-    delivery = _delivery(settings, ports, membership)
+    delivery = _delivery(settings, ports)
     holding = Holding(
         holds=ports.holds, wakeups=ports.wakeups, clock=ports.clock, wall=ports.wall, journal=ports.journal
     )
+    room = Room(jobs=_bounds(settings), content_octets=memory.budget // DELIVERY_SHARE)
     worker = Worker(
         queue=ports.queue,
         delivery=delivery,
-        reporting=_reporting(settings, ports, routing, membership),
+        settler=Settler(
+            queue=ports.queue,
+            reporting=_reporting(settings, ports, routing, membership),
+            owner=membership.owner,
+            clock=ports.clock,
+            wall=ports.wall,
+            journal=ports.journal,
+        ),
         holds=holding,
         membership=membership,
         clock=ports.clock,
@@ -85,8 +95,8 @@ def flow_out(
             max_retries=settings.queue.max_retries,
             soft_bounce=settings.queue.soft_bounce,
         ),
-        room=Room(jobs=_bounds(settings), content_octets=memory.budget // DELIVERY_SHARE),
-        memory=memory,
+        room=room,
+        books=Books(room, memory),
     )
     queue = QueueService(
         queue=ports.queue,
@@ -133,7 +143,7 @@ def _bounds(settings: Settings) -> Bounds:
     )
 
 
-def _delivery(settings: Settings, ports: Ports, membership: Membership) -> DeliveryService:
+def _delivery(settings: Settings, ports: Ports) -> DeliveryService:
     local = settings.delivery.local
     client = MailClient(
         network=ports.network,
@@ -141,13 +151,12 @@ def _delivery(settings: Settings, ports: Ports, membership: Membership) -> Deliv
         clock=ports.clock,
         journal=ports.journal,
         hostname=settings.server.hostname,
-        may_send=lambda: membership.good,
         max_connections=settings.delivery.max_connections_per_destination,
         messages_per_connection=settings.delivery.messages_per_connection,
     )
     return DeliveryService(
         directory=ports.directory,
-        maildirs=MaildirWriter(offload=ports.offload, hostname=settings.server.hostname, may=lambda: membership.good),
+        maildirs=MaildirWriter(offload=ports.offload, hostname=settings.server.hostname),
         client=client,
         remote=RemoteDelivery(
             resolver=ports.resolver,

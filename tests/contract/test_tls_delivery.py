@@ -70,9 +70,10 @@ class TlsDeliveryTest(TestCase):
             clock=reactor,
             journal=self.journal,
             hostname="mx.acme.example",
-            may_send=lambda: self.may_send(),
         )
-        (outcome,) = await client.deliver(NextHop(host, self.address, tls=level), Mail(ANN, content), to(BOB))
+        (outcome,) = await client.deliver(
+            NextHop(host, self.address, tls=level), Mail(ANN, content, may_send=lambda: self.may_send()), to(BOB)
+        )
         client.stop()
         if self.network.session.transport.connected:
             await self.lost(self.network.session)
@@ -130,7 +131,10 @@ class TlsDeliveryTest(TestCase):
         asked: list[object] = []
 
         def may_send() -> bool:
-            transport = self.network.session.transport
+            session = getattr(self.network, "session", None)
+            if session is None:
+                return True  # asked before it dials
+            transport = session.transport
             assert isinstance(transport, FileDescriptor)
             waiting.append(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
             return len(waiting) < 2

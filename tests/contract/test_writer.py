@@ -148,6 +148,25 @@ class WriterTest(WriterCase):
         answers[3][1].trap(Unacceptable)
         self.assertEqual(len(await self.queue.owned(self.owner)), 197)
 
+    async def test_a_settlement_the_server_refuses_for_its_data_is_found_among_many_and_ends(self) -> None:
+        never = 9_224_318_100_000.0
+        for number in range(1, 41):
+            await self.queue.accept(letter(number), self.owner)
+        settlements = [settlement(number, again(due=never if number == 17 else NOW + 5)) for number in range(1, 41)]
+        settles = [started(self.queue.settle([each], self.owner, NOW + 1)) for each in settlements]
+        answers = await DeferredList(settles, consumeErrors=True)
+        self.assertEqual([n for n, (settled, _) in enumerate(answers, start=1) if not settled], [17])
+        answers[16][1].trap(Unacceptable)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(17, 0, 1)])
+        await self.queue.settle([settlement(17, again(due=NOW + 5))], self.owner, NOW + 1)
+        self.assertEqual(await self.queue.owned(self.owner), [])
+
+    async def test_a_settlement_that_has_no_place_in_the_tables_is_not_even_asked_for(self) -> None:
+        await self.queue.accept(letter(7), self.owner)
+        for bad in (settlement(7, again(due=float("nan"))), settlement(7, gone(claim=1 << 31)), settlement(1 << 63)):
+            await self.assertFailure(started(self.queue.settle([bad], self.owner, NOW + 1)), Unacceptable)
+        self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
+
     async def test_a_server_that_says_nothing_is_left(self) -> None:
         writer, queue = self.writing(clock=self.clock, statement_timeout_seconds=10)
         await writer.start()

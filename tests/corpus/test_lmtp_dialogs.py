@@ -80,7 +80,6 @@ class LmtpDialogsTest(SynchronousTestCase):
             clock=self.clock,
             journal=MemoryJournal(),
             hostname="mx.example",
-            may_send=lambda: True,
         )
         sender, recipient = self.found(r" -f (\S+)", text), self.found(r" -d (\S+)", text)
         delivery = Deferred.fromCoroutine(

@@ -203,9 +203,11 @@ class DeliveringTest(SynchronousTestCase):
         self.assertEqual((len(after.mail("alice@acme.example")), after.store.waiting(message)), (1, None))
 
     def test_a_refused_message_leaves_no_trace_in_the_queue(self) -> None:
+        line = self.world.connect()
+        self.world.say(line, b"EHLO o.example\r\nMAIL FROM:<>\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n")
         self.world.database.outage()
         self.world.advance(11)
-        self.assertEqual(self.world.send("alice@acme.example")[:9], b"451 4.3.0")
+        self.assertEqual(self.world.say(line, b"S: x\r\n\r\nx\r\n.\r\n")[:9], b"451 4.3.0")
         self.world.database.restore()
         self.world.advance(20)
         self.assertEqual(self.boxes(), (0, 0))

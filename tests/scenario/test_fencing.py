@@ -4,11 +4,16 @@ import os
 from collections.abc import Awaitable
 from pathlib import Path
 
+from msgspec import structs
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
+from mtad.model.content import Content
 from mtad.model.tenant import LmtpDelivery
+from mtad.outbound.worker import Worker
 from mtad.testing.scripted import SILENCE, ScriptedServer
-from mtad.testing.world import MINUTE, World
+from mtad.testing.world import MINUTE, World, settings
 
 LMTP = "127.0.0.1:2400"
 ALICE = "alice@acme.example"
@@ -130,6 +135,102 @@ class FencingTest(SynchronousTestCase):
         self.world.advance(MINUTE)
         self.assertEqual(len(store.messages), 1)
         self.assertEqual(len(self.world.journal.of("node.joined")), 2, "it came back as another node")
+
+    def expel(self, heir: World) -> None:
+        """Take this server's way to the database until it is taken over, and let it come back as another node."""
+        self.world.database.outage()
+        heir.advance(30)
+        self.assertEqual([facts["owner"] for facts in heir.journal.of("node.taken_over")], [1])
+        self.world.database.restore()
+        heir.advance(5)
+        self.assertEqual(len(self.world.journal.of("node.joined")), 2, "it came back as another node")
+
+    def begun(self) -> object:
+        """Return how many jobs the server has begun and not ended."""
+        worker = self.world.server.getServiceNamed("worker")
+        assert isinstance(worker, Worker)
+        return worker.stats()["begun"]
+
+    def test_who_waited_for_a_greeting_when_it_was_taken_over_does_not_send(self) -> None:
+        second = self.world.another()
+        store, other = self.serve(self.world), self.serve(second)
+        store.script[b""] = SILENCE
+        self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        self.expel(second)
+        store.sessions[0].transport.write(b"220 store ready\r\n")
+        self.world.advance(MINUTE)
+        self.assertEqual((len(store.messages), len(other.messages)), (0, 1))
+        self.assertEqual(self.world.store.rows, {})
+
+    def test_who_was_dialling_when_it_was_taken_over_does_not_send(self) -> None:
+        second = self.world.another()
+        store, other = self.serve(self.world), self.serve(second)
+        pending: list[Deferred[Protocol]] = []
+        dial = self.world.network.dial
+
+        def slow(address: str, factory: Factory, seconds: float, source: str | None = None) -> Deferred[Protocol]:
+            pending.append(Deferred())
+            return pending[-1].addCallback(lambda _: dial(address, factory, seconds, source))
+
+        self.patch(self.world.network, "dial", slow)
+        self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        self.expel(second)
+        pending[0].callback(None)
+        self.world.advance(MINUTE)
+        self.assertEqual((len(store.messages), len(other.messages)), (0, 1))
+
+    def test_who_was_reading_the_content_when_it_was_taken_over_does_not_send(self) -> None:
+        store = self.serve(self.world)
+        store.script[b"MAIL"] = [b"451 4.3.0 later\r\n", b"250 ok\r\n"]
+        pending: list[Deferred[None]] = []
+        content = self.world.database.queue.content
+
+        async def slow(content_id: int) -> Content:
+            read = await content(content_id)
+            pending.append(Deferred())
+            await pending[-1]
+            return read
+
+        self.patch(self.world.database.queue, "content", slow)
+        self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        while not pending:
+            self.world.advance(10)
+        second = self.world.another()
+        other = self.serve(second)
+        self.expel(second)
+        pending[0].callback(None)
+        self.world.advance(MINUTE)
+        self.assertEqual((len(store.messages), len(other.messages)), (0, 1))
+
+    def test_who_waited_for_a_connection_when_it_was_taken_over_does_not_send(self) -> None:
+        path = Path(self.mktemp())
+        configured = settings(path)
+        few = structs.replace(configured.delivery, max_connections_per_destination=2)
+        self.world = World(path, configured=structs.replace(configured, delivery=few))
+        self.world.host(SUE, delivery=LmtpDelivery(LMTP))
+        second = self.world.another()
+        store, other = self.serve(self.world), self.serve(second)
+        store.script[b"."] = SILENCE
+        for _ in range(24):
+            self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        sent = len(store.messages)
+        self.assertEqual((sent, self.begun()), (2, 20))
+        self.expel(second)
+        self.assertEqual(len(other.messages), 24)
+        self.assertEqual(self.begun(), 2, "others wait no more")
+        store.script[b"."] = b"250 2.0.0 OK\r\n"
+        for session in store.sessions:
+            session.transport.write(b"250 2.0.0 OK\r\n")
+        self.world.advance(MINUTE)
+        self.assertEqual(len(store.messages), sent)
+
+    def test_what_a_new_node_begins_is_not_kept_by_the_end_of_the_old(self) -> None:
+        second = self.world.another()
+        store, other = self.serve(self.world), self.serve(second)
+        self.expel(second)
+        self.assertTrue(self.world.send(SUE).startswith(b"250"))
+        self.world.advance(1)
+        self.assertEqual((len(store.messages), len(other.messages)), (1, 0))
 
     def test_who_was_stopped_before_its_turn_at_the_disk_writes_nothing(self) -> None:
         second = self.world.another()

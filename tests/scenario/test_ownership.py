@@ -96,6 +96,29 @@ class OwnershipTest(SynchronousTestCase):
         self.world.advance(MINUTE)
         self.assertIsNone(self.world.store.waiting(message))
 
+    def test_what_was_being_claimed_when_a_drain_began_is_given_back(self) -> None:
+        self.world.offload.fail_next(OSError(28, "No space left on device"))
+        message = self.accepted()
+        row = self.world.store.rows[message, 0]
+        asked = []
+        queue = self.world.database.queue
+        claim = queue.claim
+
+        def noted(*how: object) -> object:
+            asked.append(how)
+            return claim(*how)
+
+        self.patch(queue, "claim", noted)
+        self.world.database.delay(0.5)
+        row.due = self.world.wall.now()
+        while not asked:
+            self.world.clock.advance(0.1)
+        self.world.server.steering.drain(True)
+        self.world.advance(5)
+        self.assertEqual((row.status, row.owner, row.claim), (Status.QUEUED, None, 3))
+        self.assertEqual(self.world.mail("alice@acme.example"), [])
+        self.assertEqual(self.world.journal.of("queue.memory")[-1]["jobs"], 0)
+
     def test_who_drains_and_loses_its_row_drains_on(self) -> None:
         elsewhere = structs.replace(
             self.world.settings, server=structs.replace(self.world.settings.server, hostname="mx2.test")

@@ -13,6 +13,7 @@ from mtad.model.errors import Unavailable
 from mtad.model.job import Job, Lane
 from mtad.outbound.claiming import Claiming
 from mtad.outbound.lanes import Bounds, Lanes
+from mtad.outbound.lease import Lease
 from mtad.outbound.ready import MAX_LANES_OF_ONE, ReadyLanes
 from mtad.testing.clock import MemoryWallClock
 from mtad.testing.journal import MemoryJournal
@@ -30,7 +31,8 @@ class ClaimingTest(SynchronousTestCase):
         self.wall = MemoryWallClock(self.clock)
         self.journal = MemoryJournal()
         self.database = MemoryDatabase(MemoryStore(self.clock), self.clock)
-        self.owner = self.successResultOf(Deferred.fromCoroutine(self.database.nodes.join("a", 0.0))).owner
+        owner = self.successResultOf(Deferred.fromCoroutine(self.database.nodes.join("a", 0.0))).owner
+        self.lease = Lease(owner, 0.0, self.clock.seconds)
         self.claimed: list[Job] = []
         self.running: list[Job] = []
         self.may = True
@@ -44,7 +46,7 @@ class ClaimingTest(SynchronousTestCase):
             lanes=self.lanes,
             wall=self.wall,
             journal=self.journal,
-            owner=lambda: self.owner,
+            lease=lambda: self.lease,
             may=lambda: self.may,
             closed=lambda lane: lane in self.closed,
             took=self.take,
@@ -61,7 +63,7 @@ class ClaimingTest(SynchronousTestCase):
             number = next(_ids)
             to = (Recipient(0, ALICE, ALICE, destination),)
             accepted = letter(number, recipients=to, organisation=organisation, size=size)
-            self.database.store.accept(accepted, self.owner)
+            self.database.store.accept(accepted, self.lease.owner)
             self.database.store.rows[number, 0].free(self.wall.now() + due_in)
 
     def round(self) -> None:

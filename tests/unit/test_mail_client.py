@@ -40,7 +40,6 @@ class MailClientCase(SynchronousTestCase):
             clock=self.clock,
             journal=MemoryJournal(),
             hostname="mx.acme.example",
-            may_send=lambda: True,
         )
 
     def offer(self, *keywords: str, script: Mapping[bytes, Answer] | None = None) -> ScriptedServer:

@@ -59,7 +59,6 @@ class LmtpCase(SynchronousTestCase):
             clock=self.clock,
             journal=self.journal,
             hostname="mx.acme.example",
-            may_send=lambda: self.allowed,
             max_connections=self.max_connections,
         )
 
@@ -76,7 +75,9 @@ class LmtpCase(SynchronousTestCase):
 
     def begin(self, *recipients: Address, content: bytes = SMALL) -> "Pending[list[Outcome]]":
         delivery = Pending.fromCoroutine(
-            self.client.deliver(STORE, Mail(ANN, content), to(*recipients or (ALICE, BOB)))
+            self.client.deliver(
+                STORE, Mail(ANN, content, may_send=lambda: self.allowed), to(*recipients or (ALICE, BOB))
+            )
         )
         self.turn()
         return delivery

@@ -52,7 +52,6 @@ class RemoteCase(SynchronousTestCase):
             clock=self.clock,
             journal=MemoryJournal(),
             hostname="mx.acme.example",
-            may_send=lambda: True,
         )
         self.remote = RemoteDelivery(
             resolver=self.resolver, client=client, clock=self.clock, chance=lambda: 0.0, outward=outward

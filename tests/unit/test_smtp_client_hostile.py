@@ -203,9 +203,7 @@ class OutputTest(SynchronousTestCase):
         network = MemoryNetwork(clock)
         server = _Server(b"220 hi\r\n", {b"EHLO": HELLO})
         network.serve("127.0.0.1:25", server)
-        client = MailClient(
-            network=network, tls=MemoryTls(), clock=clock, journal=MemoryJournal(), hostname="mx", may_send=lambda: True
-        )
+        client = MailClient(network=network, tls=MemoryTls(), clock=clock, journal=MemoryJournal(), hostname="mx")
         hop = NextHop("mx.remote.example", "127.0.0.1:25")
         delivery = Pending.fromCoroutine(client.deliver(hop, mail, (recipient,)))
         for _ in range(40):

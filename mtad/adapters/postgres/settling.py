@@ -1,5 +1,9 @@
-"""Settlements on their way into the database: repeated until they are written, or the node is no more (DESIGN D8)."""
+"""Settlements on their way into the database: repeated until they are written, or the node is no more (DESIGN D8).
 
+One that is refused for its data would be refused for ever: whoever asked hears of it, and can ask for less.
+"""
+
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
@@ -23,7 +27,7 @@ from mtad.adapters.postgres.statements import (
     SETTLEMENTS,
     SUBJECTS,
 )
-from mtad.model.errors import LeaseLost, Unavailable
+from mtad.model.errors import LeaseLost, Unacceptable, Unavailable
 from mtad.model.identity import first_id
 from mtad.model.job import Settlement
 
@@ -36,7 +40,7 @@ _numbers = count(1)
 class Settling(Item):
     """Settlements of one call in the form of the wire; `whole` when each takes all its message has and reports nothing.
 
-    Raises Unacceptable for a report that has no place in the tables.
+    Raises Unacceptable for what has no place in the tables.
     """
 
     __slots__ = (
@@ -47,15 +51,18 @@ class Settling(Item):
     def __init__(self, settlements: Sequence[Settlement], owner: int, now: float) -> None:
         numbered = list(zip(_numbers, settlements, strict=False))
         self.whole = all(settlement.whole and not settlement.reports for settlement in settlements)
-        self.settlements = SETTLEMENTS.encode([
-            (number, each.message, each.organisation, now, *events.encoded_anyway(each.events))
-            for number, each in numbered
-        ])  # fmt: skip
         rows = list(_results(numbered) if self.whole else _disposals(numbered))
-        self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
-        self.result_count = len(rows)
         subjects = list(_subjects(numbered))
-        self.subjects = SUBJECTS.encode(subjects)
+        try:
+            self.settlements = SETTLEMENTS.encode([
+                (number, each.message, each.organisation, now, *events.encoded_anyway(each.events))
+                for number, each in numbered
+            ])  # fmt: skip
+            self.results = (RESULTS if self.whole else DISPOSALS).encode(rows)
+            self.subjects = SUBJECTS.encode(subjects)
+        except (ValueError, OverflowError, struct.error) as error:
+            raise Unacceptable(f"settling message {settlements[0].message}: {error}") from error
+        self.result_count = len(rows)
         self.subject_count = len(subjects)
         # They never wait by themselves; this is only their form.
         self.reports = [Accepting(told.report, owner) for settlement in settlements for told in settlement.reports]
@@ -86,8 +93,11 @@ class SettleLine(Line[Settling]):
                 item.fail(LeaseLost(f"node {item.owner} has no row"))
 
     def refused(self, item: Settling, refusal: Refused) -> None:
-        """Try again later, apart from the others: what was delivered must not be delivered again."""
+        """Fail what is at fault; else try again later, apart from others: what was delivered must not be again."""
         _log.error("Settling message {message} was refused: {refusal}", message=item.messages[0], refusal=refusal)
+        if refusal.for_its_data:
+            item.fail(Unacceptable(str(refusal)))
+            return
         self._put_off[item] = self._clock.callLater(_PUT_OFF_SECONDS, self._put_back, item)
 
     def kept(self, items: Sequence[Settling]) -> bytes:

@@ -213,7 +213,8 @@ class Writer:
             request = carried.request()
         except Exception as error:
             _log.failure("A request could not be written")
-            carried.refused(Refused("XX000", type(error).__name__))
+            # What is asked is at fault, as it would be if the server said so.
+            carried.refused(Refused("22000", type(error).__name__))
             return
         try:
             results = await connection.ask(request, self._statement_timeout_seconds + _SILENCE_SECONDS)
