@@ -47,6 +47,7 @@ class Claiming:
         self._ready = ReadyLanes()
         self._after: Lane | None = None
         self._busy = False
+        self._round_is_due = False
 
     @property
     def more(self) -> bool:
@@ -58,20 +59,13 @@ class Claiming:
         self._ready.learn(lane for lane in lanes if not self._closed(lane))
 
     async def round(self) -> None:
-        """Look on through the queue, to its end or some slices far, and claim what there is room for."""
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            for _ in range(SLICES_A_ROUND):
-                if not self._may():
-                    return
-                await self._look()
-                await self._claim()
-                if self._after is None:
-                    return
-        finally:
-            self._busy = False
+        """Look on through the queue, to its end or some slices far, and claim what there is room for.
+
+        It comes after what is being claimed: where jobs end all the time there is always something, and who else has
+        become ready would be found by nobody.
+        """
+        self._round_is_due = True
+        await self.again()
 
     async def again(self) -> None:
         """Claim what there is room for of what is known."""
@@ -80,8 +74,20 @@ class Claiming:
         self._busy = True
         try:
             await self._claim()
+            if self._round_is_due:
+                self._round_is_due = False
+                await self._look_on()
         finally:
             self._busy = False
+
+    async def _look_on(self) -> None:
+        for _ in range(SLICES_A_ROUND):
+            if not self._may():
+                return
+            await self._look()
+            await self._claim()
+            if self._after is None:
+                return
 
     async def _look(self) -> None:
         ready = await self._queue.ready(self._wall.now(), LANES_VISITED, self._after)

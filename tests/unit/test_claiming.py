@@ -118,6 +118,24 @@ class ClaimingTest(SynchronousTestCase):
         self.assertGreater(len(self.claimed), 8)
         self.assertLess(len([job for job in self.running if job.destination == "mx:full.example"]), 5)
 
+    def test_a_backlog_that_is_claimed_all_the_time_hides_nobody(self) -> None:
+        self.queue(1, "mx:a.example", rows=1000)
+        self.round()
+        self.database.delay(0.05)
+        self.queue(2, "mx:b.example")
+        asked = []
+        for step in range(300):
+            self.clock.advance(0.01)
+            self.lanes.end(self.running.pop(0))
+            self.take([])
+            if self.claiming.more:
+                asked.append(Deferred.fromCoroutine(self.claiming.again()))
+            if step % 100 == 50:
+                self.assertGreater(len(asked), 0)
+                asked.append(Deferred.fromCoroutine(self.claiming.round()))
+        self.assertIn(2, [job.organisation for job in self.claimed])
+        self.assertIn(1, [job.organisation for job in self.claimed[-10:]], "there was more of it all the time")
+
     def test_a_lane_that_is_empty_is_forgotten(self) -> None:
         self.queue(1, "mx:a.example", rows=2)
         self.round()
