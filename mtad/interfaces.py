@@ -115,7 +115,10 @@ class IQueue(Interface):
 
 
 class IQueueCare(Interface):
-    """What keeps the queue clean and lets people look at it."""
+    """What keeps the queue clean, and takes messages out of it by hand.
+
+    What people do to many recipients at once is SQL of `mtad.adapters.postgres.selected`, which only mtactl runs.
+    """
 
     async def owned(owner: int) -> Sequence[Row]:
         """Return the rows the database holds for `owner`."""
@@ -130,29 +133,8 @@ class IQueueCare(Interface):
     async def sizes() -> dict[Status, int]:
         """Return how many rows have each status."""
 
-    async def listing(status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
-        """Return messages that have rows (of that status), with all their rows, oldest first."""
-
     async def waiting(message: int) -> Waiting | None:
         """Return one message with its rows; None when the queue has none of it."""
-
-    async def retry(message: int, now: float, by: str) -> int:
-        """Let a message's rows that wait or are held be due now, and tell who did it; return how many there were.
-
-        What is being delivered goes on, and what a hold or a quarantine keeps is kept.
-        """
-
-    async def remove(message: int, now: float, by: str) -> int:
-        """Remove the rows of a message that nobody has, and tell who did it; return how many rows there were.
-
-        What is being delivered goes on; the message goes with its last row.
-        """
-
-    async def free_quarantined(message: int, now: float, by: str) -> int:
-        """Let a message's quarantined rows be due now, and tell who did it; return how many there were.
-
-        They are given up later by as long as they were kept.
-        """
 
     async def expire_quarantined(before: float, now: float, by: str) -> int:
         """Remove rows that are quarantined since before that time, and tell what did it; return how many there were.

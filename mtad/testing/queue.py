@@ -245,25 +245,9 @@ class MemoryQueue:
         """See IQueueCare."""
         return await self._database.read(self._store.sizes)
 
-    async def listing(self, status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
-        """See IQueueCare."""
-        return await self._database.read(lambda: self._store.listing(status, limit, organisation))
-
     async def waiting(self, message: int) -> Waiting | None:
         """See IQueueCare."""
         return await self._database.read(lambda: self._store.waiting(message))
-
-    async def retry(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await self._database.read(lambda: self._store.retry(message, now, by))
-
-    async def remove(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await self._database.read(lambda: self._store.remove(message, now, by))
-
-    async def free_quarantined(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await self._database.read(lambda: self._store.free_quarantined(message, now, by))
 
     async def expire_quarantined(self, before: float, now: float, by: str) -> int:
         """See IQueueCare."""

@@ -25,6 +25,7 @@ from mtad.adapters.postgres.writer import Writer
 from mtad.testing.queue import MemoryDatabase
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
+from tests.contract.people import MemoryPeople, PostgresPeople
 from tests.contract.processes import EMPTY, LosingGate
 
 PROCESSES = 3
@@ -85,7 +86,8 @@ Asked = tuple[Awaitable[Any], int | None]
 
 
 class Fleet(ABC):
-    """The processes by number. `queue` and `nodes` are the ports of each, `care` and `holds` people's, without trouble.
+    """The processes by number. `queue` and `nodes` are the ports of each, `people` and `holds` go past all trouble, and
+    so does `care`, which only sweeps.
 
     Membership goes its own way, past all trouble: who has none does not ask.
     """
@@ -96,6 +98,7 @@ class Fleet(ABC):
         self.queue: list[Any] = []
         self.nodes: list[Any] = []
         self.care: Any = None
+        self.people: Any = None
         self.holds: Any = None
 
     @abstractmethod
@@ -158,7 +161,7 @@ class MemoryFleet(Fleet):
         self.databases = [MemoryDatabase(self.store, self.clock, MemorySpool()) for _ in range(PROCESSES)]
         direct = MemoryDatabase(self.store, self.clock)
         self.queue = [database.queue for database in self.databases]
-        self.care, self.holds = direct.queue, direct.holds
+        self.care, self.holds, self.people = direct.queue, direct.holds, MemoryPeople(self.store)
         self.nodes = [direct.nodes] * PROCESSES
 
     def begin_all(self, asked: Sequence[Asked]) -> list[Begun]:
@@ -245,9 +248,10 @@ class PostgresFleet(Fleet):
             self.queue.append(None)
             await self._start(number)
         self.nodes = [PostgresNodes(self._pool)] * PROCESSES
-        # What people ask for goes by the pool.
+        # A sweep goes by the pool.
         self.care = PostgresQueue(Writer(reactor, parameters, Random(0)), self._pool, MemorySpool())
         self.holds = PostgresHolds(self._pool)
+        self.people = PostgresPeople(self._pool)
 
     async def close(self) -> None:
         """Disconnect."""

@@ -122,21 +122,21 @@ class Interleavings(Mail):
         """Let somebody have a message tried now."""
         message = self.message(pick)
         if message is not None:
-            self.fleet.do(self.fleet.care.retry(message, self.wall, BY))
+            self.fleet.do(self.fleet.people.retry(message, self.wall, BY))
 
     def remove(self, pick: int, _: int) -> None:
         """Let somebody remove what nobody has of a message."""
         message = self.message(pick)
         if message is not None:
             before = set(self.fleet.found().rows)
-            self.fleet.do(self.fleet.care.remove(message, self.wall, BY))
+            self.fleet.do(self.fleet.people.remove(message, self.wall, BY))
             self.removed |= before - set(self.fleet.found().rows)
 
     def free_quarantined(self, pick: int, _: int) -> None:
         """Let somebody free a message from its quarantine."""
         message = self.message(pick)
         if message is not None:
-            self.fleet.do(self.fleet.care.free_quarantined(message, self.wall, BY))
+            self.fleet.do(self.fleet.people.free_quarantined(message, self.wall, BY))
 
     def seize(self, pick: int, number: int) -> None:
         """Let a server take all rows of a message that nobody has, whatever they wait for."""
@@ -224,8 +224,8 @@ class Interleavings(Mail):
         self.let_go_all(0, 0)
         self.fleet.do(self.fleet.holds.free(self.wall))
         for message in {message for message, _ in self.fleet.found().rows}:
-            self.fleet.do(self.fleet.care.free_quarantined(message, self.wall, BY))
-            self.fleet.do(self.fleet.care.retry(message, self.wall, BY))
+            self.fleet.do(self.fleet.people.free_quarantined(message, self.wall, BY))
+            self.fleet.do(self.fleet.people.retry(message, self.wall, BY))
         self.claim(0, 100, heard=True, late=False)
         for server in self.servers:
             while server.hand:

@@ -25,6 +25,7 @@ from mtad.testing.queue import MemoryDatabase
 from mtad.testing.spool import MemorySpool
 from mtad.testing.store import MemoryStore
 from tests.contract.gate import Gate, Pipe
+from tests.contract.people import MemoryPeople, PostgresPeople
 from tests.stores import database
 
 EMPTY = """
@@ -37,12 +38,16 @@ delete from node_slots
 
 @dataclass
 class Process:
-    """One process' ports; `queue` is IQueue and IQueueCare. The others of one store see what it did."""
+    """One process' ports; `queue` is IQueue and IQueueCare. The others of one store see what it did.
+
+    `people` are at the same store.
+    """
 
     queue: "IQueue & IQueueCare"
     holds: IHolds
     nodes: INodes
     timeline: ITimeline
+    people: MemoryPeople | PostgresPeople
 
 
 class MemoryCase(TestCase):
@@ -57,11 +62,14 @@ class MemoryCase(TestCase):
 
     async def process(self) -> Process:
         self.database = MemoryDatabase(self.store, self.clock, self.spool)
-        return Process(self.database.queue, self.database.holds, self.database.nodes, self.database.timeline)
+        return self._process(self.database)
 
     async def elsewhere(self) -> Process:
-        database = MemoryDatabase(self.store, self.clock)
-        return Process(database.queue, database.holds, database.nodes, database.timeline)
+        return self._process(MemoryDatabase(self.store, self.clock))
+
+    def _process(self, database: MemoryDatabase) -> Process:
+        people = MemoryPeople(self.store)
+        return Process(database.queue, database.holds, database.nodes, database.timeline, people)
 
     async def rest_an_hour(self) -> None:
         self.clock.advance(3600)
@@ -131,7 +139,8 @@ class PostgresCase(TestCase):
         return self._process(PostgresQueue(writer, self.pool, self.spool))
 
     def _process(self, queue: PostgresQueue) -> Process:
-        return Process(queue, PostgresHolds(self.pool), PostgresNodes(self.pool), PostgresTimeline(self.pool))
+        holds, nodes, timeline = PostgresHolds(self.pool), PostgresNodes(self.pool), PostgresTimeline(self.pool)
+        return Process(queue, holds, nodes, timeline, PostgresPeople(self.pool))
 
     def writing(self, **terms: object) -> tuple[Writer, PostgresQueue]:
         """Return a writer that was not started, and its queue."""

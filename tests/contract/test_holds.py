@@ -40,6 +40,7 @@ class HoldsContract:
     async def begin(self) -> None:
         self.here = await self.process()
         self.queue, self.holds = self.here.queue, self.here.holds
+        self.people = self.here.people
         self.owner = (await self.here.nodes.join("here", NOW)).owner
 
     async def row(self, number: int, n: int = 0) -> RowState:
@@ -85,7 +86,7 @@ class HoldsContract:
         row = await self.row(7)
         self.assertEqual((row.status, row.attempts, row.owner, row.due), (Status.HELD, 0, 0, NOW))
         self.assertEqual(await self.queue.claim(self.owner, [ACME], 10, NOW + DAY), [])
-        self.assertEqual(await self.queue.retry(7, NOW + 1, "mtactl"), 0, "it is for the release to free")
+        self.assertEqual(await self.people.retry(7, NOW + 1, "mtactl"), 0, "it is for the release to free")
         self.assertEqual(await self.holds.free(NOW + 1), 0, "its hold stands")
 
     async def test_a_release_frees_and_moves_the_end_of_the_lifetime(self) -> None:
@@ -196,7 +197,7 @@ class HoldsContract:
         self.assertEqual([target.recipient.n for target in job.targets], [1])
         await self.queue.release([Row(7, 1, job.targets[0].claim)], self.owner, NOW + 1)
         self.assertEqual((await self.row(7, 1)).status, Status.QUEUED)
-        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 1, "it is held no more")
+        self.assertEqual(await self.people.retry(7, NOW + 2, "mtactl"), 1, "it is held no more")
 
     async def test_what_is_over_for_long_is_forgotten(self) -> None:
         hold = await self.holds.place(Hold(HoldScope.ORGANISATION, "acme", "unpaid", "ops", NOW, organisation=1))

@@ -19,6 +19,7 @@ class QuarantineContract:
     async def begin(self) -> None:
         self.here = await self.process()
         self.queue = self.here.queue
+        self.people = self.here.people
         self.owner = (await self.here.nodes.join("here", NOW)).owner
 
     async def statuses(self, number: int) -> list[str]:
@@ -33,7 +34,7 @@ class QuarantineContract:
         self.assertEqual(await self.statuses(7), ["delivering", "quarantined", "delivering"])
         self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1), Row(7, 2, 1)])
         self.assertEqual((await self.queue.sizes())[Status.QUARANTINED], 1)
-        self.assertEqual([each.message for each in await self.queue.listing(Status.QUARANTINED, 10)], [7])
+        self.assertEqual([each.message for each in await self.people.listing(Status.QUARANTINED, 10)], [7])
         (_, kept, _) = (await self.queue.waiting(7)).rows
         self.assertEqual((kept.due, kept.expires_at, kept.owner, kept.attempts), (NOW, NOW + 5 * DAY, 0, 0))
 
@@ -48,7 +49,7 @@ class QuarantineContract:
         self.assertEqual(await self.queue.claim(self.owner, [ACME], 10, NOW + DAY), [])
         self.assertEqual(await self.here.nodes.take_over(self.owner, 0, NOW + 1), 0)
         self.assertEqual(await self.here.nodes.free_orphans(NOW + 1), 0)
-        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.people.retry(7, NOW + 2, "mtactl"), 0)
         self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
         self.assertEqual(await self.statuses(7), ["quarantined"] * 3)
 
@@ -65,7 +66,7 @@ class QuarantineContract:
     async def test_what_is_freed_is_delivered_and_given_up_later(self) -> None:
         kept = letter(7, recipients=recipients(2), quarantined=frozenset((0, 1)))
         await self.queue.accept(kept, self.owner)
-        self.assertEqual(await self.queue.free_quarantined(7, NOW + 3 * DAY, "mtactl queue release"), 2)
+        self.assertEqual(await self.people.free_quarantined(7, NOW + 3 * DAY, "mtactl queue release"), 2)
         rows = (await self.queue.waiting(7)).rows
         self.assertEqual({row.status for row in rows}, {Status.QUEUED})
         self.assertEqual({(row.due, row.expires_at) for row in rows}, {(NOW + 3 * DAY, NOW + 8 * DAY)})
@@ -74,18 +75,18 @@ class QuarantineContract:
         self.assertEqual(sorted(told.facts["recipients"]), ["user0@acme.example", "user1@acme.example"])
         (job,) = await self.queue.claim(self.owner, [ACME], 10, NOW + 3 * DAY)
         self.assertEqual([(target.claim, target.attempts) for target in job.targets], [(3, 0), (3, 0)])
-        self.assertEqual(await self.queue.free_quarantined(7, NOW + 4 * DAY, "mtactl"), 0)
-        self.assertEqual(await self.queue.free_quarantined(8, NOW + 4 * DAY, "mtactl"), 0)
+        self.assertEqual(await self.people.free_quarantined(7, NOW + 4 * DAY, "mtactl"), 0)
+        self.assertEqual(await self.people.free_quarantined(8, NOW + 4 * DAY, "mtactl"), 0)
 
     async def test_freeing_leaves_the_others_alone(self) -> None:
         await self.queue.accept(letter(7, recipients=recipients(2), quarantined=frozenset((1,))), self.owner)
-        self.assertEqual(await self.queue.free_quarantined(7, NOW + 1, "mtactl"), 1)
+        self.assertEqual(await self.people.free_quarantined(7, NOW + 1, "mtactl"), 1)
         self.assertEqual(await self.statuses(7), ["delivering", "queued"])
         self.assertEqual(await self.queue.owned(self.owner), [Row(7, 0, 1)])
 
     async def test_it_can_be_removed(self) -> None:
         await self.queue.accept(letter(7, quarantined=frozenset((0,))), self.owner)
-        self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 1)
+        self.assertEqual(await self.people.remove(7, NOW + 1, "mtactl"), 1)
         self.assertIsNone(await self.queue.waiting(7))
         await self.assertFailure(Deferred.fromCoroutine(self.queue.content(7)), KeyError)
 

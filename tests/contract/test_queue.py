@@ -55,6 +55,7 @@ class QueueContract:
     async def begin(self) -> None:
         self.here = await self.process()
         self.queue = self.here.queue
+        self.people = self.here.people
         self.owner = (await self.here.nodes.join("here", NOW)).owner
 
     async def beside(self) -> tuple[object, int]:
@@ -382,7 +383,7 @@ class QueueContract:
             settlement(number, gone(0), (gone, again, held)[number % 3](1), total=2) for number in range(1, 31)
         ]
         await self.queue.settle(settlements, self.owner, NOW + 1)
-        left = {waiting.message: waiting.rows[0].status for waiting in await self.queue.listing(None, 100)}
+        left = {waiting.message: waiting.rows[0].status for waiting in await self.people.listing(None, 100)}
         self.assertEqual(left, {n: (None, Status.QUEUED, Status.HELD)[n % 3] for n in range(1, 31) if n % 3})
         await self.assert_gone(*range(3, 31, 3))
 
@@ -470,7 +471,7 @@ class QueueContract:
             for number in range(1, 31)
         ]
         await gatherResults(settles)
-        left = {waiting.message for waiting in await self.queue.listing(None, 100)}
+        left = {waiting.message for waiting in await self.people.listing(None, 100)}
         self.assertEqual(left, {number if number % 3 == 0 else 100 + number for number in range(1, 31)})
 
     async def test_a_report_that_cannot_be_stored_is_refused(self) -> None:
@@ -498,7 +499,7 @@ class QueueContract:
         for _ in range(2):
             await self.queue.settle([once], self.owner, NOW + 1)
         self.assertEqual(await self.kinds(9), ["reporting"])
-        await self.queue.remove(9, NOW + 2, "mtactl")
+        await self.people.remove(9, NOW + 2, "mtactl")
         for claim, now in ((3, NOW + 300), (5, NOW + 600)):
             (job,) = await self.claimed(self.owner, now)
             self.assertEqual([target.noticed for target in job.targets], [True, False])
@@ -660,20 +661,20 @@ class QueueContract:
         await self.queue.settle([settlement(2, held(1), total=2)], self.owner, NOW + 1)
 
         async def listed(*terms: object) -> list[int]:
-            return [waiting.message for waiting in await self.queue.listing(*terms)]
+            return [waiting.message for waiting in await self.people.listing(*terms)]
 
         self.assertEqual(await listed(None, 10), [1, 2, 3])
         self.assertEqual(await listed(None, 2), [1, 2])
         self.assertEqual(await listed(None, 10, 1), [2, 3])
         self.assertEqual(await listed(Status.HELD, 10), [2])
         self.assertEqual(await listed(Status.HELD, 10, 2), [])
-        (waiting,) = await self.queue.listing(Status.HELD, 10)
+        (waiting,) = await self.people.listing(Status.HELD, 10)
         self.assertEqual([row.status for row in waiting.rows], [Status.DELIVERING, Status.HELD])
 
     async def test_retrying_makes_waiting_and_held_rows_due(self) -> None:
         await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
         await self.queue.settle([settlement(7, again(0), held(1), total=3)], self.owner, NOW + 1)
-        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 2)
+        self.assertEqual(await self.people.retry(7, NOW + 2, "mtactl"), 2)
         rows = (await self.queue.waiting(7)).rows
         self.assertEqual([row.status for row in rows], [Status.QUEUED, Status.QUEUED, Status.DELIVERING])
         self.assertEqual([row.due for row in rows[:2]], [NOW + 2] * 2)
@@ -683,8 +684,8 @@ class QueueContract:
 
     async def test_retrying_what_is_not_there_tells_nothing(self) -> None:
         await self.queue.accept(letter(7), self.owner)
-        self.assertEqual(await self.queue.retry(7, NOW + 2, "mtactl"), 0)
-        self.assertEqual(await self.queue.retry(8, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.people.retry(7, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.people.retry(8, NOW + 2, "mtactl"), 0)
         self.assertEqual(await self.kinds(7), ["received"])
         self.assertEqual(await self.kinds(8), [])
 
@@ -697,7 +698,7 @@ class QueueContract:
             if number < 2:
                 await self.claimed(owner)
         self.assertEqual((await self.row(7)).status, Status.HELD)
-        await self.queue.retry(7, NOW, "mtactl")
+        await self.people.retry(7, NOW, "mtactl")
         await self.claimed(owner)
         await self.here.nodes.take_over(owner, 0, NOW)
         self.assertEqual((await self.row(7)).status, Status.QUEUED)
@@ -712,11 +713,11 @@ class QueueContract:
 
     async def test_removing_leaves_only_the_story(self) -> None:
         await self.freed(7, recipients=recipients(2))
-        self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 2)
+        self.assertEqual(await self.people.remove(7, NOW + 1, "mtactl"), 2)
         self.assertIsNone(await self.queue.waiting(7))
         await self.assert_gone(7)
         self.assertEqual(await self.kinds(7), ["received", "removed"])
-        self.assertEqual(await self.queue.remove(7, NOW + 2, "mtactl"), 0)
+        self.assertEqual(await self.people.remove(7, NOW + 2, "mtactl"), 0)
         await self.queue.settle([settlement(7, again(0), gone(1), total=2)], self.owner, NOW + 2)
         self.assertEqual(await self.kinds(7), ["received", "removed"])
         self.assertEqual(await self.queue.sweep(NOW + DAY), 0)
@@ -724,11 +725,11 @@ class QueueContract:
     async def test_what_is_being_delivered_is_neither_removed_nor_seized(self) -> None:
         await self.queue.accept(letter(7, recipients=recipients(3)), self.owner)
         _, owner = await self.beside()
-        self.assertEqual(await self.queue.remove(7, NOW + 1, "mtactl"), 0)
+        self.assertEqual(await self.people.remove(7, NOW + 1, "mtactl"), 0)
         self.assertIsNone(await self.queue.seize(7, owner))
         self.assertEqual(await self.kinds(7), ["received"])
         await self.queue.settle([settlement(7, held(0), again(1), total=3)], self.owner, NOW + 1)
-        self.assertEqual(await self.queue.remove(7, NOW + 2, "mtactl"), 2)
+        self.assertEqual(await self.people.remove(7, NOW + 2, "mtactl"), 2)
         (row,) = (await self.queue.waiting(7)).rows
         self.assertEqual((row.recipient.n, row.status, row.owner), (2, Status.DELIVERING, self.owner))
         self.assertEqual(await self.queue.content(7), b"content")
@@ -738,9 +739,9 @@ class QueueContract:
     async def test_removing_leaves_a_shared_content_to_the_other(self) -> None:
         await self.queue.accept(shared_letter(7, 8), self.owner)
         await self.queue.release(await self.queue.owned(self.owner), self.owner, NOW)
-        await self.queue.remove(7, NOW + 1, "mtactl")
+        await self.people.remove(7, NOW + 1, "mtactl")
         self.assertEqual(await self.queue.content(7), b"shared")
-        await self.queue.remove(8, NOW + 1, "mtactl")
+        await self.people.remove(8, NOW + 1, "mtactl")
         await self.assert_gone(7)
 
     async def test_what_is_seized_is_nobody_elses(self) -> None:

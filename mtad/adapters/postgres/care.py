@@ -1,4 +1,4 @@
-"""The queue as people look at it and deal with it, and what keeps it clean: the slow side of IQueueCare."""
+"""The queue as people look at it, and what keeps it clean: the slow side of IQueueCare."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from mtad.adapters.postgres.pool import Cursor, Pool
 from mtad.adapters.postgres.statements import ALL_CONTENTS, CLEAN, LOCK_MESSAGES
 from mtad.model.address import from_plain
 from mtad.model.envelope import Recipient
-from mtad.model.event import RELEASED, REMOVED, RETRIED, care_event
+from mtad.model.event import REMOVED, care_event
 from mtad.model.identity import first_id
 from mtad.model.job import RowState, Status, Waiting
 
@@ -27,11 +27,6 @@ order by m.id, q.n
 """
 _ONE = _WAITING.format(which="id = %s")
 _SOME = _WAITING.format(which="id = any(%s)")
-_OLDEST = _WAITING.format(
-    which="""(%s::bigint is null or m.organisation = %s) and exists (
-        select from message_queue q where q.message = m.id and (%s::text is null or q.status = %s)
-    ) order by m.id limit %s"""
-)
 
 # Both walk by id, a slice a statement, and say up to where they came: `limit 1` keeps the planner from reading a whole
 # table to answer for a slice. Messages that have rows are locked by no settlement for long; one that is locked is
@@ -76,20 +71,6 @@ with looked as (
 select (select max(id) from looked), (select count(*) from lone)
 """
 
-# What a hold keeps is for its release to free.
-_RETRY = """
-update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over = 0
-where message = %s and (status = 'queued' or status = 'held' and hold is null)
-returning organisation, recipient
-"""
-# A raised claim is somebody's: what gives up an acceptance leaves such a row alone.
-_FREE_QUARANTINED = """
-update message_queue q
-set status = 'queued', claim = q.claim + 1, due = at.now, expires_at = q.expires_at + (at.now - q.due)
-from (select to_timestamp(%s) as now) as at
-where message = %s and status = 'quarantined'
-returning organisation, recipient
-"""
 # A quarantined row is due since it is kept.
 _EXPIRED = """
 select distinct message from (
@@ -100,41 +81,9 @@ _REMOVE_EXPIRED = """
 delete from message_queue where message = any(%s) and status = 'quarantined' and due < to_timestamp(%s)
 returning message, organisation, recipient
 """
-# What has an owner is being delivered at this moment.
-_REMOVE = "delete from message_queue where message = %s and owner is null returning organisation, recipient"
 # The same locks and the same cleaning as a settlement's (`statements`), in the dialect of the pool.
 _LOCK = re.sub(r"\$\d", "%s", LOCK_MESSAGES.sql)
 _CLEAN = re.sub(r"\$\d", "%s", CLEAN.sql)
-
-
-async def retry(pool: Pool, message: int, now: float, by: str) -> int:
-    """Let a message's rows that wait or are held be due now."""
-
-    async def work(cursor: Cursor) -> int:
-        return await _tell(cursor, RETRIED, message, now, by, await cursor.query(_RETRY, (now, message)))
-
-    return await pool.interact(work)
-
-
-async def remove(pool: Pool, message: int, now: float, by: str) -> int:
-    """Remove a message's rows that nobody delivers, and the message with its last one."""
-
-    async def work(cursor: Cursor) -> int:
-        await lock(cursor, [message])
-        removed = await _tell(cursor, REMOVED, message, now, by, await cursor.query(_REMOVE, (message,)))
-        await clean(cursor, [message])
-        return removed
-
-    return await pool.interact(work)
-
-
-async def free_quarantined(pool: Pool, message: int, now: float, by: str) -> int:
-    """Let a message's quarantined rows be due now, and be given up later by as long as they were kept."""
-
-    async def work(cursor: Cursor) -> int:
-        return await _tell(cursor, RELEASED, message, now, by, await cursor.query(_FREE_QUARANTINED, (now, message)))
-
-    return await pool.interact(work)
 
 
 async def expire_quarantined(pool: Pool, before: float, now: float, by: str) -> int:
@@ -150,7 +99,7 @@ async def _expire(pool: Pool, messages: list[int], before: float, now: float, by
         await lock(cursor, messages)
         removed = sorted(await cursor.query(_REMOVE_EXPIRED, (messages, before)))
         for message, rows in groupby(removed, key=lambda row: row[0]):
-            await _tell(cursor, REMOVED, message, now, by, [row[1:] for row in rows])
+            await _tell_removed(cursor, message, now, by, [row[1:] for row in rows])
         await clean(cursor, messages)
         return len(removed)
 
@@ -167,12 +116,9 @@ async def clean(cursor: Cursor, messages: list[int]) -> None:
     await cursor.execute(_CLEAN, (messages, ALL_CONTENTS))
 
 
-async def _tell(cursor: Cursor, kind: str, message: int, now: float, by: str, rows: Sequence[tuple[int, str]]) -> int:
-    """Tell of rows that were dealt with, if any; return how many."""
-    if rows:
-        event = care_event(kind, now, [str(from_plain(recipient)) for _, recipient in rows], by)
-        await cursor.execute(events.TELL, (now, message, rows[0][0], *events.encoded_anyway((event,))))
-    return len(rows)
+async def _tell_removed(cursor: Cursor, message: int, now: float, by: str, rows: Sequence[tuple[int, str]]) -> None:
+    event = care_event(REMOVED, now, [str(from_plain(recipient)) for _, recipient in rows], by)
+    await cursor.execute(events.TELL, (now, message, rows[0][0], *events.encoded_anyway((event,))))
 
 
 async def sweep(pool: Pool, before: float, contents_before: float) -> int:
@@ -204,12 +150,6 @@ async def sizes(pool: Pool) -> dict[Status, int]:
     """See IQueueCare."""
     rows = await pool.query("select status, count(*) from message_queue group by status")
     return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
-
-
-async def listing(pool: Pool, status: Status | None, limit: int, organisation: int | None) -> list[Waiting]:
-    """Return messages with rows of that status, all their rows, oldest first."""
-    word = None if status is None else status.value
-    return _waitings(await pool.query(_OLDEST, (organisation, organisation, word, word, limit)))
 
 
 async def content_of(pool: Pool, message: int) -> int:

@@ -193,25 +193,9 @@ class PostgresQueue:
         """See IQueueCare."""
         return await care.sizes(self._pool)
 
-    async def listing(self, status: Status | None, limit: int, organisation: int | None = None) -> Sequence[Waiting]:
-        """See IQueueCare."""
-        return await care.listing(self._pool, status, limit, organisation)
-
     async def waiting(self, message: int) -> Waiting | None:
         """See IQueueCare."""
         return await care.waiting(self._pool, message)
-
-    async def retry(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await care.retry(self._pool, message, now, by)
-
-    async def remove(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await care.remove(self._pool, message, now, by)
-
-    async def free_quarantined(self, message: int, now: float, by: str) -> int:
-        """See IQueueCare."""
-        return await care.free_quarantined(self._pool, message, now, by)
 
     async def expire_quarantined(self, before: float, now: float, by: str) -> int:
         """See IQueueCare."""

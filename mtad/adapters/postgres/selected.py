@@ -46,6 +46,7 @@ where (wanted.organisation is null or q.organisation = wanted.organisation)
 """
 ANY = "true"
 QUEUED = "q.status = 'queued'"
+# What a hold keeps is for its release to free.
 WAITING = "(q.status = 'queued' or q.status = 'held' and q.hold is null)"
 QUARANTINED = "q.status = 'quarantined'"
 UNOWNED = "q.owner is null"
@@ -85,6 +86,7 @@ with picked as (select unnest(%s::bigint[]) as message, unnest(%s::smallint[]) a
 update message_queue q set status = 'queued', due = to_timestamp(%s), taken_over = 0 from picked
 where q.message = picked.message and q.n = picked.n returning q.message, q.organisation, q.recipient
 """
+# A raised claim is somebody's: what gives up an acceptance leaves such a row alone.
 _FREE = """
 with picked as (select unnest(%s::bigint[]) as message, unnest(%s::smallint[]) as n)
 update message_queue q
