@@ -22,11 +22,13 @@ from mtad.model.identity import next_id
 from mtad.model.job import Node
 from mtad.model.process import Standing
 from mtad.outbound.lease import LEASE_SECONDS, Lease
-from mtad.outbound.tasks import Tasks
+from mtad.outbound.tasks import Tasks, in_time
 
 BEAT_SECONDS = 3.0
 DEAD_SECONDS = 15.0
 ORPHAN_SECONDS = 10.0
+LAST_SECONDS = 1.0
+"""How long a stop waits for what the node does for others."""
 
 
 @dataclass
@@ -120,7 +122,8 @@ class Membership(Service):
         return Deferred.fromCoroutine(self._leave())
 
     async def _leave(self) -> None:
-        await self._tasks.stop()
+        # Others take over from who died as well; mail that waits to be free does not wait for that.
+        await in_time(Deferred.fromCoroutine(self._tasks.stop()), LAST_SECONDS, self._clock)
         self._look_in_time(float("inf"))
         node = self._node
         self._resign()
@@ -186,6 +189,8 @@ class Membership(Service):
     async def _beat_once(self) -> None:
         try:
             if self._lease is None or not await self._raise_beat(self._lease):
+                if not self.running:
+                    return
                 self._lose()
                 # A new row may say at once that it drains.
                 await self._raise_beat(await self._join())

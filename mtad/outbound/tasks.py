@@ -21,6 +21,12 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [await running for running in started]
 
 
+async def in_time(ending: Deferred[None], seconds: float, clock: IReactorTime) -> None:
+    """Wait for tasks to end, but no longer than that; those that do not go on by themselves."""
+    ending.addTimeout(seconds, clock, lambda _, __: None)
+    await ending
+
+
 class Tasks:
     """A service's running coroutines and its periodic ones. Nothing they raise is lost, nothing ends a loop."""
 

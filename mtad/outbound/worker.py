@@ -33,7 +33,7 @@ from mtad.outbound.lease import Lease
 from mtad.outbound.membership import Membership
 from mtad.outbound.settlement import MISSING, Schedule, hold, keep_back, settle
 from mtad.outbound.settler import Settler
-from mtad.outbound.tasks import Tasks
+from mtad.outbound.tasks import Tasks, in_time
 
 CLAIM_SECONDS = 1.0
 BEGIN_WITHIN_SECONDS = 5.0
@@ -102,23 +102,21 @@ class Worker(Service):
         self._tasks.every(CLAIM_SECONDS, self._round, "claim")
 
     def stopService(self) -> Deferred[None]:
-        """Begin nothing more; finish what is in hand within the patience, cut off what is not, give the rest back."""
+        """Begin nothing more; finish what is in hand within the patience, and cut off what is not.
+
+        The rest is free when the node leaves, which is next.
+        """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self._stopping = True
-        await self._tasks.stop()
-        self._to_release.extend(self._lanes.older(math.inf))
-        await self._idle_within(PATIENCE_SECONDS)
+        ends_at = self._clock.seconds() + PATIENCE_SECONDS
+        await in_time(Deferred.fromCoroutine(self._tasks.stop()), PATIENCE_SECONDS, self._clock)
+        await self._idle_within(ends_at - self._clock.seconds())
         # What a server was told whole may have been taken: its story must say so before it is sent again.
         self._delivery.abort(stopping=True)
         await self._idle_within(LAST_SECONDS)
         self._settler.abandon()
-        try:
-            await self._release()
-        except Unavailable as trouble:
-            # The rows are freed when their node is found dead.
-            self._journal.record("store.unavailable", dependency=trouble.dependency, reason=trouble.reason)
 
     def drain(self, on: bool) -> None:
         """Begin nothing more and give back what is not begun, finishing what is; or go on."""
@@ -134,9 +132,7 @@ class Worker(Service):
 
     async def _idle_within(self, seconds: float) -> None:
         """Wait until no delivery runs, but no longer than that."""
-        done = Deferred.fromCoroutine(self._deliveries.idle())
-        done.addTimeout(seconds, self._clock, lambda _, __: None)
-        await done
+        await in_time(Deferred.fromCoroutine(self._deliveries.idle()), seconds, self._clock)
 
     def take(self, handed_over: Iterable[Job]) -> None:
         """Take jobs just accepted, with their content."""

@@ -1,7 +1,8 @@
 """Joins ports and flows into the server: `build(settings, ports)` (DESIGN D2).
 
 Order matters twice. Starting: the stores, then the node, then the flow out, so that the first message accepted has
-somewhere to go. Stopping: listeners, then sessions and deliveries in hand, the node's rows, the stores.
+somewhere to go. Stopping: listeners, then sessions and deliveries in hand, the node's rows, the stores. All care ends
+beside that, and nothing waits for it: who stops us will not wait for long, and before that the rows must be free.
 """
 
 from collections.abc import Awaitable
@@ -18,7 +19,8 @@ from mtad.model.errors import Unavailable
 from mtad.model.process import ALONE, Part
 from mtad.model.text import shown
 from mtad.outbound.housekeeping import Housekeeping
-from mtad.outbound.worker import PATIENCE_SECONDS
+from mtad.outbound.tasks import in_time
+from mtad.outbound.worker import LAST_SECONDS, PATIENCE_SECONDS
 from mtad.scheduling.memory import Memory, budget_of
 from mtad.service.domain_care import domain_care
 from mtad.service.flow_in import backpressure, entrances, means, verification
@@ -118,18 +120,20 @@ class Server(MultiService):
         self._ports.journal.record("service.stopping")
         for entrance in self._mail_listeners:
             await self._do("listeners", _stopped(entrance))
+        care = (self._out.queue, self._out.holding, self._housekeeping, self._domain_care)
+        ending = [(service.name, service.stopService()) for service in care]
         sessions = [port.stop(PATIENCE_SECONDS) for port in self._mail_ports]
         deliveries = self._out.worker.stopService()
         for ended in sessions:
             await self._do("sessions", ended)
         await self._do("deliveries", deliveries)
-        await self._do("queue", self._out.queue.stopService())
+        await self._do("membership", self._out.membership.stopService())
         self._out.delivery.stopService()
         self._backpressure.stopService()
-        await self._do("holding", self._out.holding.stopService())
-        await self._do("housekeeping", self._housekeeping.stopService())
-        await self._do("domain care", self._domain_care.stopService())
-        await self._do("membership", self._out.membership.stopService())
+        ends_at = self._ports.clock.seconds() + LAST_SECONDS
+        for name, ended in ending:
+            left = max(0.0, ends_at - self._ports.clock.seconds())
+            await self._do(name, in_time(ended, left, self._ports.clock))
         for listener in self._http_listeners:
             await self._do("listeners", _stopped(listener))
         await self._do("stores", self._ports.stop())

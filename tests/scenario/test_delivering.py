@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from msgspec import structs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config.sections import Queue
 from mtad.model.event import Event
 from mtad.model.identity import parse_id
-from mtad.model.job import Status, Waiting
+from mtad.model.job import Job, Status, Waiting
 from mtad.model.tenant import LmtpDelivery
+from mtad.processes.running import KILL_SECONDS as KILLED_AFTER_SECONDS
 from mtad.testing.scripted import ScriptedServer
 from mtad.testing.world import DAY, HOUR, MINUTE, World
 
@@ -188,6 +190,52 @@ class DeliveringTest(SynchronousTestCase):
         after = self.world.another()
         after.advance(5)
         self.assertEqual(self.boxes(), (1, 1))
+
+    def test_a_stop_frees_the_rows_first_whatever_else_has_not_come_to_its_end(self) -> None:
+        never: list[Deferred[None]] = []
+
+        def stuck(*_: object, **__: object) -> Deferred[None]:
+            never.append(Deferred())
+            return never[-1]
+
+        dead = self.world.another()
+        dead.advance(5)
+        self.world.offload.hold()
+        message = self.accepted("alice@acme.example")
+        self.patch(self.world.database.queue, "sweep", stuck)
+        self.patch(self.world.database.queue, "owned", stuck)
+        self.patch(self.world.database.nodes, "take_over", stuck)
+        self.patch(self.world.domain_care, "due", stuck)
+        dead.crash()
+        self.world.advance(11 * MINUTE)
+        self.assertEqual(len(never), 4, "all are in the middle of something")
+        stopped = self.world.server.stopService()
+        self.world.advance(KILLED_AFTER_SECONDS, step=0.5)
+        waiting = self.waiting(message)
+        assert waiting is not None
+        self.assertEqual([(row.status, row.owner) for row in waiting.rows], [(Status.QUEUED, 0)])
+        self.world.advance(5)
+        self.successResultOf(stopped)
+        self.assertEqual(len(self.world.journal.of("service.stopped")), 1)
+
+    def test_a_claim_under_way_does_not_keep_a_stop(self) -> None:
+        asked: list[Deferred[list[Job]]] = []
+
+        def stuck(*_: object) -> Deferred[list[Job]]:
+            asked.append(Deferred())
+            return asked[-1]
+
+        self.world.offload.fail_next(OSError(28, "No space left on device"))
+        message = self.accepted("alice@acme.example")
+        self.patch(self.world.database.queue, "claim", stuck)
+        self.world.advance(10 * MINUTE)
+        self.assertEqual(len(asked), 1)
+        self.world.server.stopService()
+        self.world.advance(KILLED_AFTER_SECONDS, step=0.5)
+        self.assertEqual(len(self.world.journal.of("node.left")), 1)
+        waiting = self.waiting(message)
+        assert waiting is not None
+        self.assertEqual([(row.status, row.owner) for row in waiting.rows], [(Status.QUEUED, 0)])
 
     def test_a_stop_without_the_database_goes_through_all_its_steps(self) -> None:
         self.world.offload.hold()
