@@ -3,7 +3,8 @@
 `mtad.testing.queue` gives it to flows through the ports. A store outlives the worlds that use it: a test drops a
 world as a crash would, and builds the next one over the same store.
 
-Each method is one transaction. What an adapter does about broken connections is not here.
+Each method is one transaction. What an adapter does about broken connections is not here; `retry`, `remove`,
+`free_quarantined` and `listing` are what people do with mtactl.
 """
 
 from collections import Counter
