@@ -15,6 +15,7 @@ from mtad.adapters.clock import SystemClock
 from mtad.adapters.postgres import selected
 from mtad.adapters.postgres.pool import Pool
 from mtad.adapters.postgres.session import IReactor
+from mtad.adapters.postgres.spelling import spelled
 from mtad.ctl.dkim import domain_name
 from mtad.ctl.question import agreed
 from mtad.ctl.show import date_text, print_table
@@ -115,7 +116,7 @@ class Choice:
             older_than=self.older_than,
             received_before=before,
         )
-        return await selected.spelled(pool, said)
+        return await spelled(pool, said)
 
 
 _WHOSE = (

@@ -30,6 +30,11 @@ class Selection:
     recipient_spellings: tuple[str, ...] = ()
 
     @property
+    def sender_is_address(self) -> bool:
+        """Whether `sender` is one address."""
+        return self.sender is not None and self.sender != NULL_SENDER and domain_of_pattern(self.sender) is None
+
+    @property
     def single(self) -> int | None:
         """The message that is selected whole and alone, None for any other selection."""
         alone = len(self.messages) == 1 and not self._named()

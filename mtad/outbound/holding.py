@@ -37,7 +37,8 @@ class Holding(Service):
         self._wall = wall
         self._journal = journal
         self._tasks = Tasks(clock, journal)
-        self._holds: Holds | None = None
+        self._holds = Holds()
+        self._known = False
         self._reading = False
         self._again = False
         wakeups.listen(self._heard, self._lost)
@@ -56,15 +57,15 @@ class Holding(Service):
     @property
     def known(self) -> bool:
         """Whether the holds were read when that was last tried; until then nothing may go."""
-        return self._holds is not None
+        return self._known
 
     def of(self, job: Job) -> Hold | None:
-        """Return the hold that keeps a job back now, None when it may go."""
-        return None if self._holds is None else self._holds.of(job, self._wall.now())
+        """Return the hold that keeps a job back now, as far as is known; None when there is none."""
+        return self._holds.of(job, self._wall.now())
 
     def closes(self, lane: Lane) -> bool:
         """Return whether nothing of a lane may be claimed now."""
-        return self._holds is None or self._holds.closes(lane, self._wall.now())
+        return not self._known or self._holds.closes(lane, self._wall.now())
 
     def _heard(self, channel: str, _: str) -> None:
         if channel == CHANNEL:
@@ -83,9 +84,9 @@ class Holding(Service):
         try:
             while self._again:
                 self._again = False
-                self._holds = await self._standing()
+                self._holds, self._known = await self._standing(), True
         except Exception:
-            self._holds = None
+            self._known = False
             raise
         finally:
             self._reading = False

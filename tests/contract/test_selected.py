@@ -11,6 +11,7 @@ from mtad.adapters.postgres.audit import Deed, Trail, deeds
 from mtad.adapters.postgres.holds import held, kept_by
 from mtad.adapters.postgres.pool import Cursor
 from mtad.adapters.postgres.selected import ANY, FREE, QUARANTINED, REMOVE, RETRY, START, Act, Key
+from mtad.adapters.postgres.spelling import spelled
 from mtad.ctl import selecting
 from mtad.ctl.acting import done
 from mtad.model.address import Address
@@ -174,12 +175,10 @@ class SelectedTest(PostgresCase):
             key = Address(wanted, "outside.example").key
             self.assertEqual([number for number, each in enumerate(addresses, start=10) if each.key == key], numbers)
             for terms in ({"sender": key}, {"recipient": key}):
-                selection = await selected.spelled(self.pool, Selection(**terms))
+                selection = await spelled(self.pool, Selection(**terms))
                 found = await selected.keys(self.pool, selection, ANY, START)
                 self.assertEqual(sorted({message for message, _ in found}), numbers, terms)
-        self.assertEqual(
-            (await selected.spelled(self.pool, Selection(sender="*@outside.example"))).sender_spellings, ()
-        )
+        self.assertEqual((await spelled(self.pool, Selection(sender="*@outside.example"))).sender_spellings, ())
 
     async def test_the_groups_of_the_queue(self) -> None:
         found = await selected.stats(self.pool, 10)

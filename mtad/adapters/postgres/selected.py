@@ -6,7 +6,7 @@ passed over: they are being delivered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mtad.adapters.postgres import care, events
 from mtad.adapters.postgres.audit import Trail
@@ -59,15 +59,6 @@ _LOCKED_KEYS = f"{_KEYS} for update of q skip locked"
 _STILL = """
 select q.message, q.n from {selected} and (q.message, q.n) in (select * from unnest(%s::bigint[], %s::smallint[]))
 order by 1, 2 for update of q skip locked
-"""
-# Addresses of a domain that are not all ASCII: only these compare by more than `lower`.
-_SENDERS = """
-select distinct reverse_path from messages
-where octet_length(reverse_path) > length(reverse_path) and right(reverse_path, length(%s) + 1) = '@' || %s
-"""
-_RECIPIENTS = """
-select distinct address from message_queue cross join lateral (values (recipient), (original)) as given (address)
-where octet_length(address) > length(address) and right(address, length(%s) + 1) = '@' || %s
 """
 _ORGANISATION = "select id from organisations where name = %s"
 _DOMAIN = "select 1 from domains where name = %s"
@@ -130,24 +121,6 @@ class Act:
 RETRY = Act(WAITING, RETRIED, _RETRY)
 FREE = Act(QUARANTINED, RELEASED, _FREE)
 REMOVE = Act(UNOWNED, REMOVED, _REMOVE, timed=False)
-
-
-async def spelled(pool: Pool, selection: Selection) -> Selection:
-    """Return the selection with all spellings in the queue of its addresses, which only Python can compare.
-
-    What is spelled otherwise and comes later is not selected.
-    """
-    sender, recipient = selection.sender, selection.recipient
-    return replace(
-        selection,
-        sender_spellings=await _spellings(pool, _SENDERS, sender) if sender and _is_address(sender) else (),
-        recipient_spellings=await _spellings(pool, _RECIPIENTS, recipient) if recipient else (),
-    )
-
-
-async def _spellings(pool: Pool, sql: str, key: str) -> tuple[str, ...]:
-    domain = from_plain(key).domain
-    return tuple(text for (text,) in await pool.query(sql, (domain, domain)) if from_plain(text).key == key)
 
 
 async def count(pool: Pool, selection: Selection, which: str) -> int:
@@ -226,7 +199,7 @@ def _values(selection: Selection) -> tuple[object, ...]:
         selection.domain,
         sender == NULL_SENDER,
         of_domain,
-        sender if _is_address(sender) else None,
+        sender if selection.sender_is_address else None,
         list(selection.sender_spellings),
         selection.recipient,
         list(selection.recipient_spellings),
@@ -235,10 +208,6 @@ def _values(selection: Selection) -> tuple[object, ...]:
         selection.received_before,
         list(selection.messages) or None,
     )
-
-
-def _is_address(sender: str | None) -> bool:
-    return sender is not None and sender != NULL_SENDER and domain_of_pattern(sender) is None
 
 
 def _columns(keys: Sequence[Key]) -> list[list[int]]:
