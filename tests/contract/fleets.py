@@ -146,8 +146,8 @@ class Fleet(ABC):
         """Return what the tables hold."""
 
     @abstractmethod
-    def forget_node(self, owner: int) -> None:
-        """Delete a node's row and nothing else, as a takeover does that is cut short."""
+    def forget_node(self, owner: int, beat: int) -> None:
+        """Delete the row of a node that has that beat and nothing else, as a takeover does that is cut short."""
 
 
 class MemoryFleet(Fleet):
@@ -205,9 +205,10 @@ class MemoryFleet(Fleet):
             frozenset(message.content_id for message in store.messages.values()),
         )
 
-    def forget_node(self, owner: int) -> None:
+    def forget_node(self, owner: int, beat: int) -> None:
         """See Fleet."""
-        self.store.nodes.pop(owner, None)
+        if owner in self.store.nodes and self.store.nodes[owner].beat == beat:
+            del self.store.nodes[owner]
 
 
 class _Gate(LosingGate):
@@ -372,9 +373,9 @@ class PostgresFleet(Fleet):
         while any(each.recovery.due and not away for each, away in zip(self._writers, self.away, strict=True)):
             await self._glance()
 
-    def forget_node(self, owner: int) -> None:
+    def forget_node(self, owner: int, beat: int) -> None:
         """See Fleet."""
-        self._ask(f"delete from nodes where owner = {owner}")
+        self._ask(f"delete from nodes where owner = {owner} and beat = {beat}")
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = self._run(self._pool.query(sql))

@@ -10,8 +10,9 @@ Hypothesis plays three servers, their clocks, the network and the people. `Serve
 - no message and no content is there without rows once the sweeper was, none is missing with rows.
 
 Time is the machine's own: a server that is awake and has its way to the database beats, one that does not loses its
-lease after 10 s, and may be taken over after 15 s. What a stopped server had asked for may still arrive: some rules let
-it act without a lease, as one does that is stopped between the look at its lease and the act.
+lease after 10 s, and may be seen dead after 15 s, and taken over any time later, whatever it did meanwhile. What a
+stopped server had asked for may still arrive: some rules let it act without a lease, as one does that is stopped
+between the look at its lease and the act. What it had begun goes on once it does, under the lease it was begun under.
 
 No rule is kept from its turn by what came of others, for in a real database that is not the same twice: one that has
 nothing to do does nothing.
@@ -27,7 +28,7 @@ from mtad.model.hold import Hold, HoldScope
 from mtad.model.identity import print_id
 from tests.contract.fleets import Found
 from tests.contract.letters import DAY, LANE
-from tests.contract.played import Key
+from tests.contract.played import Delivery, Key
 from tests.contract.played_mail import COUNTS, KINDS, OUTCOMES, Mail
 from tests.contract.played_nodes import ENOUGH_SECONDS, PICKS, SERVERS
 
@@ -54,24 +55,48 @@ class Interleavings(Mail):
     # What takes many steps.
 
     @rule(
-        number=SERVERS, how=st.sampled_from(("stall", "outage", "crash")), tried=st.booleans(), cut_short=st.booleans(),
-        claimed=st.booleans(), outcomes=OUTCOMES,
+        number=SERVERS, how=st.sampled_from(("stall", "outage", "crash")), tried=st.booleans(), begun=st.booleans(),
+        back=st.booleans(), cut_short=st.booleans(), claimed=st.booleans(), outcomes=OUTCOMES,
     )  # fmt: skip
     def succeed(
-        self, number: int, how: str, *, tried: bool, cut_short: bool, claimed: bool, outcomes: list[str]
-    ) -> None:
-        """Let a server fall silent, perhaps with mail just tried, and another take it over and claim what it had."""
-        owner = self.servers[number].owner
-        if tried and self.may_send(self.servers[number]):
-            self.send_job(self.servers[number], self.servers[number].hand.pop(), outcomes)
+        self, number: int, how: str, *, tried: bool, begun: bool, back: bool, cut_short: bool, claimed: bool,
+        outcomes: list[str],
+    ) -> None:  # fmt: skip
+        """Let a server fall silent, perhaps with mail just tried or begun, and another take over what it had.
+
+        It may be `back` when it was seen dead and is not taken over yet.
+        """
+        server = self.servers[number]
+        if tried and self.may_deliver(server):
+            self.send_job(server, server.hand.pop(), outcomes)
+        if begun and self.may_deliver(server):
+            server.begun.append(Delivery(server.hand.pop(), server.lease))
+        owner = server.owner
         {"stall": self.stall, "outage": self.outage, "crash": self.crash}[how](number)
         self.pass_time(ENOUGH_SECONDS)
-        if owner in self.silent():
-            self.take_over(self.silent().index(owner), together=False, cut_short=cut_short)
+        self.look_for(owner)
+        if back:
+            self.come_back(number)
+        if any(seen == owner for seen, _ in self.seen_dead):
+            self.take_over([seen for seen, _ in self.seen_dead].index(owner), together=False, cut_short=cut_short)
         if claimed:
-            heir = next(filter(self.is_connected, self.servers), self.servers[number])
+            heir = next((each for each in self.observers(owner) if each.number != number), self.servers[number])
             self.free_orphans(heir.number)
             self.claim(heir.number, 100, heard=True, late=False)
+
+    def look_for(self, owner: int) -> None:
+        """See that a node is dead, if it is."""
+        if owner in self.silent():
+            self.look_around(self.silent().index(owner))
+
+    def come_back(self, number: int) -> None:
+        """Let a server go on, and have its way again."""
+        server = self.servers[number]
+        server.asleep = False
+        if self.fleet.away[number]:
+            self.fleet.restore(number, server.waits())
+            self.take_answers()
+        self.beat(server)
 
     @rule(number=SERVERS, count=COUNTS, kind=KINDS)
     def accept_in_vain(self, number: int, count: int, kind: str) -> None:
@@ -178,7 +203,7 @@ class Interleavings(Mail):
         """See that those in whose hands rows are own them."""
         in_hand: Counter[Key] = Counter()
         for server in filter(self.is_good, self.servers):
-            for row in (row for job in server.hand for row in job.rows()):
+            for row in (row for job in server.jobs() for row in job.rows()):
                 there = found.rows.get((row.message, row.n))
                 assert there == ("delivering", server.owner, row.claim), f"{row} is in hand, and in the table {there}"
                 in_hand[row.message, row.n] += 1
@@ -215,7 +240,9 @@ class Interleavings(Mail):
         while any(self.fleet.away):
             self.restore(0)
         self.pass_time(ENOUGH_SECONDS)
-        for _ in self.silent():
+        for owner in self.silent():
+            self.look_for(owner)
+        for _ in list(self.seen_dead):
             self.take_over(0, together=False, cut_short=False)
         for server in self.servers:
             self.free_orphans(server.number)
@@ -228,6 +255,8 @@ class Interleavings(Mail):
             self.fleet.do(self.fleet.people.retry(message, self.wall, BY))
         self.claim(0, 100, heard=True, late=False)
         for server in self.servers:
+            for delivery in list(server.begun):
+                self.go_on(server, delivery, ["gone"])
             while server.hand:
                 self.send_job(server, server.hand.pop(), ["gone"])
             while server.ended and not self.fleet.away[server.number]:

@@ -11,7 +11,7 @@ from mtad.outbound.queue import jobs
 from mtad.policy.holds import Holds
 from tests.contract.fleets import Begun
 from tests.contract.letters import DAY, again, gone, held, letter, of_job, recipients, shared_letter
-from tests.contract.played import Ended, Key, Sending, Server
+from tests.contract.played import Delivery, Ended, Key, Sending, Server
 from tests.contract.played_nodes import PICKS, SERVERS, Nodes
 
 COUNTS = st.integers(1, 3)
@@ -123,21 +123,37 @@ class Mail(Nodes):
         open_ = [lane for lane in lanes if not holds.closes(lane, self.wall)]
         return list(await queue.claim(server.owner, open_, per_lane, self.wall))
 
-    def may_send(self, server: Server) -> bool:
-        """Whether a server may complete a delivery, and has one to complete."""
+    def may_deliver(self, server: Server) -> bool:
+        """Whether a server may begin a delivery, and has one to begin."""
         return bool(server.hand) and not server.asleep and self.is_good(server)
+
+    @rule(number=PICKS, pick=PICKS)
+    def begin_delivery(self, number: int, pick: int) -> None:
+        """Let a server begin a job it has in hand: it reads, asks, dials, waits."""
+        server = self.server(number, self.may_deliver)
+        if server is not None:
+            job = server.hand.pop(pick % len(server.hand))
+            server.begun.append(Delivery(job, server.lease))
 
     @rule(number=PICKS, pick=PICKS, outcomes=OUTCOMES)
     def send(self, number: int, pick: int, outcomes: list[str]) -> None:
-        """Let a server send a job it has in hand: its last dot leaves now."""
-        server = self.server(number, self.may_send)
+        """Let a server go on to the last dot of what it has begun, which leaves now or never."""
+        server = self.server(number, lambda server: server.begun and not server.asleep)
         if server is not None:
-            self.send_job(server, server.hand.pop(pick % len(server.hand)), outcomes)
+            self.go_on(server, server.begun[pick % len(server.begun)], outcomes)
+
+    def go_on(self, server: Server, delivery: Delivery, outcomes: list[str]) -> None:
+        """Send what was begun if its lease is good; it waits while that may be so again, and is given up else."""
+        if delivery.lease.good:
+            server.begun.remove(delivery)
+            self.send_job(server, delivery.job, outcomes)
+        elif delivery.lease.ended:
+            server.begun.remove(delivery)
 
     @rule(number=PICKS, pick=PICKS, outcomes=OUTCOMES)
     def deliver(self, number: int, pick: int, outcomes: list[str]) -> None:
         """Let a server send a job and write at once what it came to."""
-        server = self.server(number, self.may_send)
+        server = self.server(number, self.may_deliver)
         if server is not None:
             self.send_job(server, server.hand.pop(pick % len(server.hand)), outcomes)
             self.settle_last(server)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from mtad.model.process import Standing
-from mtad.outbound.lease import LEASE_SECONDS
+from mtad.outbound.lease import Lease
 from mtad.outbound.membership import DEAD_SECONDS
 from tests.contract.fleets import PROCESSES, Fleet
 from tests.contract.letters import NOW
@@ -29,10 +29,9 @@ class Nodes(RuleBasedStateMachine):
         """Start the servers over nothing."""
         self.fleet.begin()
         self.now = 0.0
-        self.servers = [Server(number) for number in range(PROCESSES)]
         self.dead: dict[int, float] = {}
-        for server in self.servers:
-            self.join(server)
+        self.seen_dead: list[tuple[int, int]] = []
+        self.servers = [self.started(number) for number in range(PROCESSES)]
 
     @abstractmethod
     def take_answers(self) -> None:
@@ -47,7 +46,7 @@ class Nodes(RuleBasedStateMachine):
 
     def is_good(self, server: Server) -> bool:
         """Whether a server's lease is good."""
-        return self.now < server.beaten_at + LEASE_SECONDS
+        return server.lease.good
 
     def may_begin(self, server: Server, late: bool = False) -> bool:
         """Whether a server may begin anything for its rows, or did before it was stopped."""
@@ -76,10 +75,22 @@ class Nodes(RuleBasedStateMachine):
 
     # Membership
 
+    def started(self, number: int) -> Server:
+        """Return a new server, which is a node."""
+        server = Server(number, self.no_lease())
+        self.join(server)
+        return server
+
+    def no_lease(self) -> Lease:
+        """Return the lease of who is no node yet."""
+        lease = Lease(0, self.now, lambda: self.now)
+        lease.end()
+        return lease
+
     def join(self, server: Server) -> None:
         """Let a server become a node."""
         node = self.fleet.do(self.fleet.nodes[server.number].join(f"server {server.number}", self.wall))
-        server.owner, server.slot = node.owner, node.slot
+        server.lease, server.slot = Lease(node.owner, self.now, lambda: self.now), node.slot
         server.last_id = max(server.last_id, node.last_id)
         server.beaten_at = self.now
         server.has_lapsed = False
@@ -93,8 +104,13 @@ class Nodes(RuleBasedStateMachine):
                 server.forget()
                 self.join(server)
             else:
-                server.beaten_at = self.now
+                self.succeeded(server, self.now)
                 server.has_lapsed = False
+
+    def succeeded(self, server: Server, sent_at: float) -> None:
+        """Let a beat that a server sent then have succeeded."""
+        server.beaten_at = max(server.beaten_at, sent_at)
+        server.lease.renew(server.beaten_at)
 
     def note_lapses(self) -> None:
         """Remember whose lease has run out."""
@@ -110,7 +126,7 @@ class Nodes(RuleBasedStateMachine):
         self.now += seconds
         for server in self.servers:
             if self.is_connected(server):
-                server.beaten_at = max(server.beaten_at, self.now - 1)
+                self.succeeded(server, self.now - 1)
         self.beat(*filter(self.is_connected, self.servers))
         self.take_answers()
 
@@ -132,20 +148,34 @@ class Nodes(RuleBasedStateMachine):
         owners = self.dead | {server.owner: server.beaten_at for server in self.servers}
         return [owner for owner, beaten_at in owners.items() if self.now - beaten_at >= DEAD_SECONDS]
 
+    @rule(pick=PICKS)
+    def look_around(self, pick: int) -> None:
+        """Let somebody see that a server is dead: to take it over comes later, and anything may happen before."""
+        owner = self.some(pick, self.silent())
+        if owner is not None and self.observers(owner):
+            self.seen_dead.append((owner, self.fleet.do(self.fleet.nodes[0].beats()).get(owner, 0)))
+
+    def observers(self, owner: int) -> list[Server]:
+        """Return who can take over a node."""
+        return [server for server in self.servers if self.is_connected(server) and server.owner != owner]
+
     @rule(pick=PICKS, together=st.booleans(), cut_short=st.booleans())
     def take_over(self, pick: int, together: bool, cut_short: bool) -> None:
-        """Let one server, or all at once, take over a silent one; or one that dies over it."""
-        owner = self.some(pick, self.silent())
-        observers = [server for server in self.servers if self.is_connected(server) and server.owner != owner]
-        if owner is None or not observers:
+        """Let one server, or all at once, take over one that was seen dead; or one that dies over it."""
+        seen = self.some(pick, self.seen_dead)
+        if seen is None or not self.observers(seen[0]):
             return
-        self.dead.pop(owner, None)
+        self.seen_dead.remove(seen)
+        owner, beat = seen
         if cut_short:
-            self.fleet.forget_node(owner)
-            return
-        by = observers if together else observers[:1]
-        beat = self.fleet.do(self.fleet.nodes[0].beats()).get(owner, 0)
-        self.fleet.together([(self.fleet.nodes[each.number].take_over(owner, beat, self.wall), None) for each in by])
+            self.fleet.forget_node(owner, beat)
+        else:
+            by = self.observers(owner) if together else self.observers(owner)[:1]
+            self.fleet.together([
+                (self.fleet.nodes[each.number].take_over(owner, beat, self.wall), None) for each in by
+            ])  # fmt: skip
+        if owner not in self.standing():
+            self.dead.pop(owner, None)
 
     def free_orphans(self, number: int) -> None:
         """Let a server free the rows of owners that are no nodes."""
@@ -192,5 +222,4 @@ class Nodes(RuleBasedStateMachine):
         self.take_answers()
         self.dead[server.owner] = server.beaten_at
         server.lapses += 1
-        successor = self.servers[number] = Server(number)
-        self.join(successor)
+        self.servers[number] = self.started(number)
