@@ -1,9 +1,10 @@
-"""All checks: lint, formatting, types and the trial suites, two at a time; `make test` runs this.
+"""All checks: lint, formatting, types and the trial suites, two jobs at a time; `make test` runs this.
 
     python -m tests.run [PART ...]
 
-Parts are lint, format, types and the directories of tests. Each is told in a line when it ends, with what it complained
-of if it failed, and with the reasons of what it skipped. In the end each failure is told once more in a line, and the
+Parts are lint, format, types and the directories of tests; each is a job, and each module of the system tests, which
+mostly wait, is one. A part is told in a line when it ends, with what it complained of if it failed, and with the
+reasons of what it skipped. In the end each failure is told once more in a line, and the
 last line is `N passed, N failed, N skipped`: tests, and each check that is no suite as one of them. The exit status is
 1 when anything failed.
 """
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -34,8 +36,9 @@ CHECKS = {
     "lint": ("ruff", "check"),
     "format": ("ruff", "format", "--check"),
 }
-# The longest first, so that the two workers end at about the same time.
-SUITES = ("system", "contract", "scenario", "unit", "corpus", "quality")
+# Many short jobs last, so that the two workers end at about the same time.
+SUITES = ("contract", "scenario", "unit", "corpus", "quality", "system")
+BY_MODULES = "system"
 AT_ONCE = 2
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]*)\))?$", re.MULTILINE)
 _RULE = "=" * 79
@@ -100,12 +103,19 @@ def tally_of_check(status: int) -> Tally:
     return Tally(failed=1) if status else Tally(passed=1)
 
 
-def run_part(part: str, scratch: Path) -> tuple[Tally, str]:
-    """Run one part to its end; return its tally and what it printed."""
-    if part in CHECKS:
-        command = ["-m", *CHECKS[part]]
+def names_of_jobs(part: str) -> list[str]:
+    """Return what a part consists of: a check, or what trial runs below tests."""
+    if part != BY_MODULES:
+        return [part]
+    return [f"{part}.{module.stem}" for module in sorted((ROOT / "tests" / part).glob("test_*.py"))]
+
+
+def run_job(name: str, scratch: Path) -> tuple[Tally, str]:
+    """Run one job to its end; return its tally and what it printed."""
+    if name in CHECKS:
+        command = ["-m", *CHECKS[name]]
     else:
-        command = ["-m", "twisted.trial", f"--temp-directory={scratch / part}", f"tests.{part}"]
+        command = ["-m", "twisted.trial", f"--temp-directory={scratch / name}", f"tests.{name}"]
     ended = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
@@ -116,7 +126,7 @@ def run_part(part: str, scratch: Path) -> tuple[Tally, str]:
         errors="backslashreplace",
         check=False,
     )
-    tally = tally_of_check(ended.returncode) if part in CHECKS else tally_of_suite(ended.stdout, ended.returncode)
+    tally = tally_of_check(ended.returncode) if name in CHECKS else tally_of_suite(ended.stdout, ended.returncode)
     return tally, ended.stdout
 
 
@@ -143,26 +153,39 @@ def run(parts: Sequence[str], scratch: Path) -> Tally:
     """Run parts, the given order first, telling each as it ends."""
     total = Tally()
     failed: list[str] = []
+    ended: dict[str, list[tuple[Tally, str]]] = {part: [] for part in parts}
     with ThreadPoolExecutor(AT_ONCE) as workers:
         begun = time.monotonic()
-        running = {workers.submit(run_part, part, scratch): part for part in parts}
+        names = [(part, name) for part in parts for name in names_of_jobs(part)]
+        running = {workers.submit(run_job, name, scratch): part for part, name in names}
+        left = Counter(running.values())
         for done in as_completed(running):
+            part = running[done]
             tally, output = done.result()
+            ended[part].append((tally, output))
+            left[part] -= 1
             if tally.failed:
-                print(complaints(output))
-                failed += failures(output) or [running[done]]
-            print(f"{running[done]:9} {tally}, after {time.monotonic() - begun:.0f} s", flush=True)
-            for reason in reasons_to_skip(output):
-                print(f"{'':9} skipped: {reason}", flush=True)
-            total += tally
+                print(complaints(output), flush=True)
+                failed += failures(output) or [part]
+            if not left[part]:
+                total += tell(part, ended[part], time.monotonic() - begun)
     for failure in failed:
         print(f"failed: {failure}")
     return total
 
 
+def tell(part: str, ended: Sequence[tuple[Tally, str]], seconds: float) -> Tally:
+    """Print how a part ended, from what its jobs did; return its tally."""
+    tally = sum((tally for tally, _ in ended), Tally())
+    print(f"{part:9} {tally}, after {seconds:.0f} s", flush=True)
+    for reason in reasons_to_skip("".join(output for _, output in ended)):
+        print(f"{'':9} skipped: {reason}", flush=True)
+    return tally
+
+
 def main() -> None:
     there = [suite for suite in SUITES if list((ROOT / "tests" / suite).glob("test_*.py"))]
-    known = [there[0], "types", *there[1:], "lint", "format"]
+    known = [*CHECKS, *there]
     parts = sys.argv[1:] or known
     unknown = sorted(set(parts) - set(known))
     if unknown:
