@@ -18,7 +18,7 @@ from mtad.model.strain import Strain
 from mtad.model.verdict import Refuse, Verdict
 from mtad.policy import pressure
 from mtad.policy.pressure import CALM, Level, Load, Pressure
-from mtad.scheduling.memory import Holding, Memory, Part
+from mtad.scheduling.memory import Memory, Stake, Use
 
 LOOK_SECONDS = 1.0
 SLOW_SECONDS = 1.0
@@ -69,15 +69,15 @@ class Backpressure(Service):
         """Whether peers are to be slowed down at least."""
         return self._now().level >= Level.SLOW
 
-    def holding(self, part: Part) -> Holding:
+    def stake(self, use: Use) -> Stake:
         """Return what somebody new tells by how much memory it takes."""
-        return self._memory.holding(part)
+        return self._memory.stake(use)
 
     def greet(self) -> Verdict:
         """Return whether a session may begin."""
         return pressure.greet(self._now())
 
-    async def begin(self, size: int | None, holding: Holding) -> Verdict:
+    async def begin(self, size: int | None, stake: Stake) -> Verdict:
         """Return whether a transaction may begin, after a while when it had better begin later.
 
         `size` is what the peer says of its message in octets; for what will be in memory of it there is room then.
@@ -88,9 +88,9 @@ class Backpressure(Service):
         octets = min(size or 0, SPOOL_OCTETS)
         if isinstance(verdict, Refuse):
             return verdict
-        if not holding.may_hold(octets):
+        if not stake.may_hold(octets):
             return Refuse(replies.NO_ROOM, "memory-full")
-        holding.hold(octets)
+        stake.hold(octets)
         return verdict
 
     def _now(self) -> Pressure:
@@ -107,8 +107,8 @@ class Backpressure(Service):
         """Look at the disk, and tell how much memory is used."""
         self._spool_full = self._spool.room_octets() < self._least_room_octets
         self._now()
-        parts = {part.value: self._memory.of(part) for part in Part}
-        self._journal.record("memory.used", budget=self._memory.budget, **parts)
+        uses = {use.value: self._memory.of(use) for use in Use}
+        self._journal.record("memory.used", budget=self._memory.budget, **uses)
 
     def _tell(self, found: Pressure) -> None:
         self._journal.record(

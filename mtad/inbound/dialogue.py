@@ -26,7 +26,7 @@ from mtad.model.reply import Reply
 from mtad.model.text import shown
 from mtad.model.verdict import Accept, Refuse, Verdict
 from mtad.policy.peer import Network
-from mtad.scheduling.memory import Part
+from mtad.scheduling.memory import Use
 from mtad.smtp.commands import (
     Data,
     EndOfData,
@@ -101,7 +101,7 @@ class Dialogue:
             channel_binding=channel_binding,
         )
         self._in_transaction = False
-        self._holding = terms.backpressure.holding(Part.INCOMING)
+        self._stake = terms.backpressure.stake(Use.INCOMING)
         # Who it is without XCLIENT, and the name of whom it speaks for.
         self._itself = peer
         self._helo: str | None = None
@@ -153,7 +153,7 @@ class Dialogue:
         if self.incoming is None:
             terms = self._terms
             gathering = terms.spool.gather()
-            self.incoming = Incoming(terms.max_message_size, terms.clock.seconds(), gathering, self._holding)
+            self.incoming = Incoming(terms.max_message_size, terms.clock.seconds(), gathering, self._stake)
 
     def keep(self, content: bytes) -> None:
         """Take a piece of the message that is coming in."""
@@ -163,7 +163,7 @@ class Dialogue:
     def begin_anew(self) -> None:
         """Forget who the peer said it is: TLS began (RFC 3207 §4.2)."""
         self._in_transaction = False
-        self._holding.hold(0)
+        self._stake.hold(0)
         self._entrance.forget()
         self._helo = None
         self._take_for(self._itself)
@@ -173,7 +173,7 @@ class Dialogue:
         self._entrance.leave()
         if self.incoming is not None:
             self.incoming.drop()
-        self._holding.hold(0)
+        self._stake.hold(0)
 
     async def _begin(self, envelope: Envelope) -> Reply:
         """Begin a transaction, of whoever the peer is without having logged in when it did not."""
@@ -182,14 +182,14 @@ class Dialogue:
                 await self._entrance.pass_by(self.peer.host)
             except UnauthorizedLogin:
                 return replies.LOGIN_FIRST
-        verdict = await self._terms.backpressure.begin(envelope.size, self._holding)
+        verdict = await self._terms.backpressure.begin(envelope.size, self._stake)
         if isinstance(verdict, Refuse):
             self._turned_away(verdict)
             return verdict.reply
         reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
         self._in_transaction = reply.positive
         if not reply.positive:
-            self._holding.hold(0)
+            self._stake.hold(0)
         return reply
 
     async def _add(self, recipient: RcptTo) -> Reply:
@@ -253,11 +253,11 @@ class Dialogue:
         except Unavailable as trouble:
             return self._refused(end.problem or self._no_room(trouble))
         finally:
-            self._holding.hold(0)
+            self._stake.hold(0)
         if end.problem is not None:
             return self._refused(end.problem)
         # It is copied once to be stamped, and both are there until it is accepted, whether the peer is or not.
-        accepting = self._terms.backpressure.holding(Part.INCOMING)
+        accepting = self._terms.backpressure.stake(Use.INCOMING)
         accepting.hold(2 * len(content) if isinstance(content, bytes) else 0)
         try:
             return await self._avatar.finish(content, end.longest_line)
@@ -282,7 +282,7 @@ class Dialogue:
 
     def _forget(self) -> None:
         self._in_transaction = False
-        self._holding.hold(0)
+        self._stake.hold(0)
         if self.incoming is not None:
             self.incoming.drop()
             self.incoming = None

@@ -10,7 +10,7 @@ from mtad.model import replies
 from mtad.model.content import Content
 from mtad.model.errors import Unavailable
 from mtad.model.reply import Reply
-from mtad.scheduling.memory import Holding
+from mtad.scheduling.memory import Stake
 
 # RFC 5321 §4.5.3.2.5 and .6 leave a peer ten minutes at most for one step; a whole message gets as much on top.
 GRACE_SECONDS = 600.0
@@ -21,15 +21,15 @@ REFUSED_OCTETS_FACTOR = 2
 class Incoming:
     """One message of at most `max_octets`, since `began` (monotonic seconds), gathered in `gathering`.
 
-    `holding` counts its memory, what was set aside for it before it came too.
+    `stake` counts its memory, what was set aside for it before it came too.
     """
 
-    def __init__(self, max_octets: int, began: float, gathering: IGathering, holding: Holding) -> None:
+    def __init__(self, max_octets: int, began: float, gathering: IGathering, stake: Stake) -> None:
         self._max_octets = max_octets
         self._began = began
         self._gathering = gathering
-        self._holding = holding
-        self._set_aside = holding.octets
+        self._stake = stake
+        self._set_aside = stake.octets
         self._trouble: Unavailable | None = None
         self._arrived_octets = 0
 
@@ -41,7 +41,7 @@ class Incoming:
         """Take a piece of the message; once there is no room for it, it is read to its end all the same."""
         if self._trouble is not None:
             return
-        if not self._holding.may_hold(self._gathering.in_memory() + len(content)):
+        if not self._stake.may_hold(self._gathering.in_memory() + len(content)):
             self._give_up(Unavailable("memory", "too much mail is held in it"))
             return
         try:
@@ -50,7 +50,7 @@ class Incoming:
             self._give_up(trouble)
         else:
             octets = self._gathering.in_memory()
-            self._holding.hold(max(octets, self._set_aside) if octets else 0)
+            self._stake.hold(max(octets, self._set_aside) if octets else 0)
 
     def _give_up(self, trouble: Unavailable) -> None:
         # A traceback would keep what its frames had in hand, which is a piece of the message.
@@ -60,7 +60,7 @@ class Incoming:
     def drop(self) -> None:
         """Forget the pieces: the message is refused already."""
         self._gathering.drop()
-        self._holding.hold(0)
+        self._stake.hold(0)
 
     def take(self) -> Content:
         """Return the whole message, once, and forget it; raises the Unavailable there was in keeping it."""

@@ -25,7 +25,7 @@ from mtad.model import replies
 from mtad.model.envelope import Peer
 from mtad.model.reply import Reply
 from mtad.policy.peer import within
-from mtad.scheduling.memory import Part
+from mtad.scheduling.memory import Use
 from mtad.smtp.server import Conversation
 
 MAX_WAITING_OCTETS = 64 * 1024
@@ -88,7 +88,7 @@ class SmtpProtocol(ESMTP):
         self._farewell: Reply | None = None
         self._paused = False
         self._breath: IDelayedCall | None = None
-        self._input = terms.backpressure.holding(Part.INPUT)
+        self._input = terms.backpressure.stake(Use.INPUT)
         self._abort: IDelayedCall | None = None
         self._aging = terms.clock.callLater(MAX_AGE_SECONDS, self._grow_old)
         terms.journal.record("smtp.connected", peer=peer.host, port=terms.port)

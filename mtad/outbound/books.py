@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mtad.model.content import SPOOL_OCTETS
 from mtad.model.job import Job, Row
 from mtad.outbound.lanes import Bounds
-from mtad.scheduling.memory import Memory, Part
+from mtad.scheduling.memory import Memory, Use
 
 CONTENT_COPIES = 2
 """A content is there once more in the form it leaves in."""
@@ -34,7 +34,7 @@ class Books:
         self.content_octets = 0
         self._room = room
         self._memory = memory
-        self._holding = memory.holding(Part.DELIVERY)
+        self._stake = memory.stake(Use.DELIVERY)
         self._claims: dict[tuple[int, int], int] = {}
         self._spooled_jobs = 0
 
@@ -87,7 +87,7 @@ class Books:
         return job.content is not None or alone or self.has_room(job)
 
     def _tell(self) -> None:
-        self._holding.hold(CONTENT_COPIES * self.content_octets + ROW_OCTETS * len(self._claims))
+        self._stake.hold(CONTENT_COPIES * self.content_octets + ROW_OCTETS * len(self._claims))
 
 
 def _is_spooled(job: Job) -> bool:

@@ -1,6 +1,6 @@
 """What mail takes of this process' memory, counted where it is held, against a budget (pure).
 
-Whoever holds octets of mail has a Holding and says how many there are: nothing has to be balanced, and one that is let
+Whoever holds octets of mail has a Stake and says how many there are: nothing has to be balanced, and one that is let
 go of counts no more. The budget is of octets of mail, not of the process: what Python, libraries and idle sessions take
 comes on top, and is much the same whatever the mail is. What is in the spool is on a disk, and takes none of it.
 """
@@ -21,7 +21,7 @@ def budget_of(octets: int) -> int:
     return octets - max(LEAST_WORKING_OCTETS, octets // WORKING_SHARE)
 
 
-class Part(Enum):
+class Use(Enum):
     """What memory is used for: octets not read yet, messages until they are accepted, and jobs until they are done."""
 
     INPUT = "input"
@@ -34,7 +34,7 @@ class Memory:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._used: Counter[Part] = Counter()
+        self._used: Counter[Use] = Counter()
         self._total = 0
 
     @property
@@ -47,38 +47,38 @@ class Memory:
         """How much of the budget is used; above 1 when more is held than there should be."""
         return self._total / self.budget
 
-    def of(self, part: Part) -> int:
+    def of(self, use: Use) -> int:
         """Return how many octets are held for that."""
-        return self._used[part]
+        return self._used[use]
 
     def fits(self, octets: int) -> bool:
         """Return whether so many more are within the budget."""
         return self._total + octets <= self.budget
 
-    def holding(self, part: Part) -> "Holding":
+    def stake(self, use: Use) -> "Stake":
         """Return what somebody new tells its octets by."""
-        return Holding(self, part)
+        return Stake(self, use)
 
-    def move(self, part: Part, octets: int) -> None:
-        """Count more octets, or with a negative number fewer; a Holding does this for its owner."""
-        self._used[part] += octets
+    def move(self, use: Use, octets: int) -> None:
+        """Count more octets, or with a negative number fewer; a Stake does this for its owner."""
+        self._used[use] += octets
         self._total += octets
 
 
-class Holding:
+class Stake:
     """The octets one owner holds; none at first."""
 
-    __slots__ = ("_memory", "_part", "octets")
+    __slots__ = ("_memory", "_use", "octets")
 
-    def __init__(self, memory: Memory, part: Part) -> None:
+    def __init__(self, memory: Memory, use: Use) -> None:
         self._memory = memory
-        self._part = part
+        self._use = use
         self.octets = 0
 
     def hold(self, octets: int) -> None:
         """Say how many octets are held now."""
         if octets != self.octets:
-            self._memory.move(self._part, octets - self.octets)
+            self._memory.move(self._use, octets - self.octets)
             self.octets = octets
 
     def may_hold(self, octets: int) -> bool:

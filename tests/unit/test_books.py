@@ -8,7 +8,7 @@ from mtad.model.content import SPOOL_OCTETS
 from mtad.model.job import Job, Row
 from mtad.outbound.books import CONTENT_COPIES, ROW_OCTETS, Books, Room
 from mtad.outbound.lanes import Bounds
-from mtad.scheduling.memory import Memory, Part
+from mtad.scheduling.memory import Memory, Use
 from tests.unit.test_lanes import job
 
 
@@ -18,7 +18,7 @@ class BooksTest(SynchronousTestCase):
         self.books = Books(Room(Bounds(slots=10), content_octets=1_000, spooled_jobs=2), self.memory)
 
     def used(self) -> int:
-        return self.memory.of(Part.DELIVERY)
+        return self.memory.of(Use.DELIVERY)
 
     def handed_over(self, size: int) -> Job:
         return replace(job("local:acme.example"), size=size)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mtad.model import replies
 from mtad.model.verdict import Accept, Refuse
 from mtad.policy.pressure import CALM, DATABASE, MEMORY, Level, Load, Marks, Pressure, begin, greet, judge
-from mtad.scheduling.memory import Memory, Part
+from mtad.scheduling.memory import Memory, Use
 
 _MB = 1024 * 1024
 
@@ -82,20 +82,20 @@ class JudgeTest(SynchronousTestCase):
 
 
 class MemoryTest(SynchronousTestCase):
-    def test_holdings_add_up(self) -> None:
+    def test_stakes_add_up(self) -> None:
         memory = Memory(10 * _MB)
-        first, second = memory.holding(Part.INCOMING), memory.holding(Part.DELIVERY)
+        first, second = memory.stake(Use.INCOMING), memory.stake(Use.DELIVERY)
         first.hold(4 * _MB)
         second.hold(_MB)
         first.hold(2 * _MB)
-        self.assertEqual((memory.used, memory.of(Part.INCOMING), memory.share), (3 * _MB, 2 * _MB, 0.3))
+        self.assertEqual((memory.used, memory.of(Use.INCOMING), memory.share), (3 * _MB, 2 * _MB, 0.3))
         first.hold(0)
         second.hold(0)
-        self.assertEqual((memory.used, memory.of(Part.INCOMING), memory.of(Part.DELIVERY)), (0, 0, 0))
+        self.assertEqual((memory.used, memory.of(Use.INCOMING), memory.of(Use.DELIVERY)), (0, 0, 0))
 
     def test_what_is_beyond_the_budget_may_not_be_held_and_less_always_may(self) -> None:
         memory = Memory(10)
-        first, second = memory.holding(Part.INCOMING), memory.holding(Part.INPUT)
+        first, second = memory.stake(Use.INCOMING), memory.stake(Use.INPUT)
         first.hold(6)
         self.assertTrue(second.may_hold(4))
         self.assertFalse(second.may_hold(5))
@@ -106,8 +106,8 @@ class MemoryTest(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1000))))
     def test_the_account_is_the_sum(self, acts: list[tuple[int, int]]) -> None:
         memory = Memory(1000)
-        holdings = [memory.holding(part) for part in (*Part, *Part)][:5]
+        stakes = [memory.stake(use) for use in (*Use, *Use)][:5]
         for n, octets in acts:
-            holdings[n].hold(octets)
-        self.assertEqual(memory.used, sum(each.octets for each in holdings))
-        self.assertEqual(memory.used, sum(map(memory.of, Part)))
+            stakes[n].hold(octets)
+        self.assertEqual(memory.used, sum(each.octets for each in stakes))
+        self.assertEqual(memory.used, sum(map(memory.of, Use)))
