@@ -173,7 +173,7 @@ class Dialogue:
         self._entrance.leave()
         if self.incoming is not None:
             self.incoming.drop()
-        self._stake.hold(0)
+        self._stake.close()
 
     async def _begin(self, envelope: Envelope) -> Reply:
         """Begin a transaction, of whoever the peer is without having logged in when it did not."""

@@ -105,7 +105,7 @@ class SmtpProtocol(ESMTP):
         self.closing = True
         self.setTimeout(None)
         self._dialogue.leave()
-        self._input.hold(0)
+        self._input.close()
         self._exchange.stop()
         for call in (self._abort, self._greeting, self._aging, self._breath, self._handshake):
             if call is not None and call.active():

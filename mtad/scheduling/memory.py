@@ -68,18 +68,24 @@ class Memory:
 class Stake:
     """The octets one owner holds; none at first."""
 
-    __slots__ = ("_memory", "_use", "octets")
+    __slots__ = ("_closed", "_memory", "_use", "octets")
 
     def __init__(self, memory: Memory, use: Use) -> None:
         self._memory = memory
         self._use = use
+        self._closed = False
         self.octets = 0
 
     def hold(self, octets: int) -> None:
         """Say how many octets are held now."""
-        if octets != self.octets:
+        if octets != self.octets and not self._closed:
             self._memory.move(self._use, octets - self.octets)
             self.octets = octets
+
+    def close(self) -> None:
+        """Hold nothing for good: what the owner had begun may end after it, and nobody would let go of that."""
+        self.hold(0)
+        self._closed = True
 
     def may_hold(self, octets: int) -> bool:
         """Return whether so many, instead of those held now, are within the budget; fewer always are."""

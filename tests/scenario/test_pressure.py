@@ -211,6 +211,20 @@ class MemoryTest(PressureCase):
             self.world.advance(1)
             self.assertEqual(self.used()[-1], 0, end)
 
+    def test_who_goes_while_made_to_wait_leaves_nothing_behind(self) -> None:
+        lines = [self.session() for _ in range(60)]
+        slow = self.session()
+        self.world.database.stick()
+        self.send(slow)
+        self.world.advance(3)
+        for line in lines:
+            self.assertEqual(self.mail(line, b" SIZE=1000000"), b"")
+            line.hang_up()
+        self.world.database.flow()
+        self.world.advance(60)
+        self.assertEqual(self.world.journal.of("memory.used")[-1]["incoming"], 0)
+        self.assertEqual(self.mail(self.session())[:3], b"250")
+
     def test_under_pressure_a_message_is_read_with_pauses(self) -> None:
         first, second = self.session(), self.session()
         for line in (first, second):
