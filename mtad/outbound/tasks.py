@@ -22,8 +22,8 @@ async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def in_time(ending: Deferred[None], seconds: float, clock: IReactorTime) -> None:
-    """Wait for tasks to end, but no longer than that; those that do not go on by themselves."""
-    ending.addTimeout(seconds, clock, lambda _, __: None)
+    """Wait for tasks to end, but no longer than that, and not at all when no time is left; the others go on."""
+    ending.addTimeout(max(0.0, seconds), clock, lambda _, __: None)
     await ending
 
 

@@ -132,8 +132,7 @@ class Server(MultiService):
         self._backpressure.stopService()
         ends_at = self._ports.clock.seconds() + LAST_SECONDS
         for name, ended in ending:
-            left = max(0.0, ends_at - self._ports.clock.seconds())
-            await self._do(name, in_time(ended, left, self._ports.clock))
+            await self._do(name, in_time(ended, ends_at - self._ports.clock.seconds(), self._ports.clock))
         for listener in self._http_listeners:
             await self._do("listeners", _stopped(listener))
         await self._do("stores", self._ports.stop())
