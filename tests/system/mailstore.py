@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -13,8 +14,9 @@ _PATH = re.compile(rb"<(.*?)>")
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that came to its final dot."""
+    """A message that came to its final dot, at a moment of `time.monotonic`."""
 
+    at: float
     reverse_path: str
     content: bytes = field(repr=False)
 
@@ -81,7 +83,7 @@ class LmtpStore:
                 content = _content(lines)
                 if content is None:
                     return
-                self.arrivals.append(Arrival(reverse_path, content))
+                self.arrivals.append(Arrival(time.monotonic(), reverse_path, content))
                 self._closed.wait(self._random.uniform(0, self._pause_seconds))
             connection.sendall(b"250 2.0.0 ok\r\n")
 
