@@ -35,6 +35,12 @@ class ReceivingTest(SynchronousTestCase):
         self.assertIn(b"for <alice@acme.example>", head)
         self.assertIn(answer.split()[-1], head)
 
+    def test_one_recipient_said_twice_is_one_delivery(self) -> None:
+        self.world.alias("sales@acme.example", "alice@acme.example", "bob@acme.example")
+        answer = self.world.send("alice@acme.example", "ALICE@ACME.example", "sales@acme.example", "alice@acme.example")
+        self.assertTrue(answer.startswith(b"250 2.0.0"), answer)
+        self.assertEqual([len(self.world.mail(f"{name}@acme.example")) for name in ("alice", "bob")], [1, 1])
+
     def test_the_keywords(self) -> None:
         answer = self.world.say(self.world.connect(), b"EHLO outside.example\r\n")
         keywords = {line[4:] for line in answer.splitlines()[1:]}
