@@ -60,7 +60,7 @@ class KeepingContract:
     async def test_what_was_removed_by_hand_is_not_kept(self) -> None:
         await self.queue.accept(letter(FIRST), self.owner)
         await self.queue.settle([settlement(FIRST, again())], self.owner, NOW + 1)
-        await self.queue.remove(FIRST, NOW + 2, "mtactl")
+        await self.here.people.remove(FIRST, NOW + 2, "mtactl")
         await self.assert_gone(FIRST)
 
     async def test_a_content_of_two_messages_stays_for_its_time(self) -> None:
