@@ -8,7 +8,7 @@
 What was delivered must not be delivered again: rows that cannot even be held stay in hand, and are nobody else's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -54,7 +54,7 @@ class Settler:
     async def settle(self, job: Job, settlement: Settlement, content: Content) -> bool:
         """Write what a job came to; return whether its rows are done with. `content` is the job's."""
         now = self._wall.now()
-        for form in (settlement, escaped(settlement), hold(job, UNWRITABLE, now)):
+        for form in _forms(job, settlement, now):
             try:
                 await self._write(job, form, content if form is settlement else None, now)
             except Exception:
@@ -101,3 +101,10 @@ class Settler:
                 about=print_id(settlement.message),
                 action=told.action.value,
             )
+
+
+def _forms(job: Job, settlement: Settlement, now: float) -> Iterator[Settlement]:
+    """Yield what to write, then what to write instead; each is made only when the one before was refused."""
+    yield settlement
+    yield escaped(settlement)
+    yield hold(job, UNWRITABLE, now)
