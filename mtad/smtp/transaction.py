@@ -58,11 +58,7 @@ class Command:
 
 def sayable(address: Address | None) -> bool:
     """Return whether an address can be said in a command, which it neither divides nor makes too long."""
-    if address is None:
-        return True
-    if _CONTROLS.search(str(address)) or _DIVIDERS.search(address.domain):
-        return False
-    return len(path(address).encode()) <= MAX_PATH_OCTETS
+    return _said(address) is not None
 
 
 def is_international(recipient: Recipient) -> bool:
@@ -94,10 +90,19 @@ def commands(transaction: Transaction, extensions: Mapping[str, str]) -> Iterato
 
 
 def _command(step: Step, verb: str, address: Address | None, parameters: Sequence[str], n: int = 0) -> Command:
-    if not sayable(address):
+    said = _said(address)
+    if said is None:
         raise ValueError(f"{shown(path(address))} cannot be said in SMTP")
-    return Command(step, f"{' '.join((verb + path(address), *parameters))}\r\n".encode(), n)
+    return Command(step, f"{' '.join((verb + said, *parameters))}\r\n".encode(), n)
+
+
+def _said(address: Address | None) -> str | None:
+    """Return an address as the path of a command, None for one that is not sayable."""
+    said = path(address)
+    if address is not None and (_CONTROLS.search(said) or _DIVIDERS.search(address.domain)):
+        return None
+    return said if len(said.encode()) <= MAX_PATH_OCTETS else None
 
 
 def _is_ascii(address: Address | None) -> bool:
-    return address is None or str(address).isascii()
+    return address is None or (address.local_part.isascii() and address.domain.isascii())
