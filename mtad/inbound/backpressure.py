@@ -82,9 +82,11 @@ class Backpressure(Service):
 
         `size` is what the peer says of its message in octets; for what will be in memory of it there is room then.
         """
-        if self.slow:
+        found = self._now()
+        if found.level >= Level.SLOW:
             await deferLater(self._clock, SLOW_SECONDS)
-        verdict = pressure.begin(self._now())
+            found = self._now()
+        verdict = pressure.begin(found)
         octets = min(size or 0, SPOOL_OCTETS)
         if isinstance(verdict, Refuse):
             return verdict

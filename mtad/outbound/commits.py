@@ -50,11 +50,11 @@ class Commits:
         finally:
             self._since.pop(content_id, None)
 
-    def strain(self) -> Strain:
-        """Return how hard it is."""
+    def strain(self, away: bool = False) -> Strain:
+        """Return how hard it is; `away` says that none can be committed whatever these tell."""
         now = self._clock.seconds()
         waiting_seconds = now - next(iter(self._since.values()), now)
-        away = self._away_since is not None and (
+        unanswered = self._away_since is not None and (
             now - self._away_since < AGAIN_SECONDS or waiting_seconds > TRY_SECONDS
         )
-        return Strain(waiting_seconds, disk_full=now < self._full_until, away=away)
+        return Strain(waiting_seconds, disk_full=now < self._full_until, away=away or unanswered)

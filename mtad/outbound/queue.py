@@ -4,8 +4,6 @@ What this process owns lives twice: as rows in the database and as jobs in memor
 rows the memory lacked twice are freed for anybody to claim (DESIGN D7).
 """
 
-from dataclasses import replace
-
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -80,8 +78,7 @@ class QueueService(Service):
         good = self._membership.good
         # Who was never a node is about to be one: what comes waits for that.
         self._was_node = self._was_node or good
-        strain = self._commits.strain()
-        return replace(strain, away=strain.away or (self._was_node and not good))
+        return self._commits.strain(away=self._was_node and not good)
 
     async def _accept(self, acceptance: Acceptance) -> None:
         owner = self._membership.owner()
