@@ -151,14 +151,14 @@ def _chosen(routes: list[Route], quarantines: Mapping[Address, Quarantine]) -> l
         notify = behind_alias(route.notify) if len(route.places) > 1 else route.notify
         for place in route.places:
             leading.setdefault(place.address.key, []).append(_Way(route, place, notify))
+    if all(len(ways) == 1 for ways in leading.values()):
+        return [only for (only,) in leading.values()]
 
     def weight(way: _Way) -> tuple[bool, bool, int, bool]:
         path_itself = asks(way.route.notify, Action.EXPANDED)
         return way.route.forward_path not in quarantines, asks(way.notify, Action.DELIVERED), _asked(way), path_itself
 
     chosen = [max(ways, key=weight) for ways in leading.values()]
-    if all(len(ways) == 1 for ways in leading.values()):
-        return chosen
     told_of = {way.route.forward_path for way in chosen}
     return [
         replace(first, notify=together(first.notify, _also_asked(first, ways, told_of, quarantines)))
