@@ -4,6 +4,8 @@
 Crockford's base32, 13 characters. The clock may step back: an id is never below the last one issued.
 """
 
+from functools import lru_cache
+
 EPOCH_SECONDS = 1_704_067_200
 SLOT_BITS = 12
 SEQUENCE_BITS = 9
@@ -12,6 +14,9 @@ _SEQUENCES = 1 << SEQUENCE_BITS
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
 _LENGTH = 13
+_PLACES = range(5 * (_LENGTH - 1), -1, -5)
+# A message is told of again and again, from Received to the log, while it is in hand; some thousands are at most.
+_IN_HAND = 4096
 
 
 def next_id(slot: int, last: int, now: float) -> int:
@@ -36,13 +41,10 @@ def issued_at(message_id: int) -> float:
     return EPOCH_SECONDS + (message_id >> (SLOT_BITS + SEQUENCE_BITS)) / 1000
 
 
+@lru_cache(maxsize=_IN_HAND)
 def print_id(message_id: int) -> str:
     """Return the printed form of an id."""
-    letters = []
-    for _ in range(_LENGTH):
-        letters.append(_ALPHABET[message_id & 31])
-        message_id >>= 5
-    return "".join(reversed(letters))
+    return "".join(_ALPHABET[message_id >> place & 31] for place in _PLACES)
 
 
 def parse_id(text: str) -> int:
