@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Run coroutines beside each other and return their results in order."""
+    coroutines = list(coroutines)
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
     started = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
     return [await running for running in started]
 
