@@ -24,6 +24,9 @@ def budget_of(octets: int) -> int:
 class Use(Enum):
     """What memory is used for: octets not read yet, messages until they are accepted, and jobs until they are done."""
 
+    # It is counted by several times a message; the hash that Enum has is not C.
+    __hash__ = object.__hash__
+
     INPUT = "input"
     INCOMING = "incoming"
     DELIVERY = "delivery"

@@ -14,6 +14,9 @@ from mtad.smtp.reply_reader import PeerReply
 class Step(Enum):
     """What a reply answers."""
 
+    # Tables are asked by it several times a reply; the hash that Enum has is not C.
+    __hash__ = object.__hash__
+
     GREETING = "the connection"
     HELLO = "the greeting"
     STARTTLS = "STARTTLS"
