@@ -213,7 +213,7 @@ def _record(event: LogEvent, at: float, level: str, always: Mapping[str, int | s
     record: Record = {"time": at, "level": level, "logger": event.get("log_namespace"), **always}
     name = event.get("mtad_event")
     if name is not None and "log_failure" not in event:
-        record["event"] = _fit(name, _NAME_CHARACTERS)
+        record["event"] = _name(name)
         facts = event["mtad_facts"]
     else:
         record["message"] = _fit(formatEvent(event), _MESSAGE_CHARACTERS)
@@ -221,12 +221,17 @@ def _record(event: LogEvent, at: float, level: str, always: Mapping[str, int | s
     for key, value in facts.items():
         if value is None or isinstance(value, (str, int, float, bytes, list, tuple)):
             taken = key in _OWN_FIELDS or key in always
-            record[f"{key}_" if taken else _fit(key, _NAME_CHARACTERS)] = _value(value)
+            record[f"{key}_" if taken else _name(key)] = _value(value)
     failure = event.get("log_failure")
     if failure is not None:
         lines = failure.getTraceback()[-_TRACEBACK_CHARACTERS:].split("\n")
         record["traceback"] = "\n".join(_fit(line, _VALUE_CHARACTERS) for line in lines)
     return record
+
+
+@lru_cache(maxsize=_CACHED_NAMES)  # those of events and their facts come again and again
+def _name(name: str) -> str:
+    return _fit(name, _NAME_CHARACTERS)
 
 
 def _value(value: Any) -> Any:
