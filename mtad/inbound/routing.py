@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from mtad.interfaces import IDirectory
 from mtad.model.address import Address
 from mtad.model.route import Route
-from mtad.model.tenant import Entry
 from mtad.routing.route import Needs, step, submitted
 
 
@@ -53,7 +52,8 @@ class RoutingService(Service):
         return replace(route, forward_path=forward_path, rule="postmaster") if route.places else None
 
     async def _walk(self, forward_path: Address) -> Route:
-        known: dict[Address, Entry] = {}
+        # Its own entry is needed whatever that says, and often nothing else.
+        known = {forward_path: await self._directory.entry(forward_path)}
         while True:
             found = step(forward_path, known)
             if not isinstance(found, Needs):
