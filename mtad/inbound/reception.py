@@ -137,6 +137,8 @@ class Reception:
     async def _prepare(
         self, transaction: Transaction, block: bytes, screened: Screened, received_header: ReceivedHeader
     ) -> Acceptance:
+        # The body stays as it came, and as it was found to be.
+        sound_octets = max(0, len(transaction.content) - len(block) - len(b"\r\n"))
         content_id = self._acceptance.next_id()
         now = self._clock.now()
         reverse_path = transaction.envelope.reverse_path
@@ -162,7 +164,7 @@ class Reception:
             quarantines=screened.quarantines,
         )
         messages = address_messages(transaction.peer, reverse_path, transaction.routes, stamp)
-        return Acceptance(content_id, content, messages)
+        return Acceptance(content_id, content, messages, sound_octets)
 
     async def _submitted(
         self, transaction: Transaction, submitter: Submitter, received: bytes, content_id: int, now: float

@@ -54,11 +54,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What one `250` promises: a content and the messages (one an organisation) that carry it."""
+    """What one `250` promises: a content and the messages (one an organisation) that carry it.
+
+    `sound_octets` at the content's end are as they were when its session found them sound (`mtad.smtp.soundness`).
+    """
 
     content_id: int
     content: Content
     messages: tuple[Message, ...]
+    sound_octets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Job:
     """Work this process owns: recipients of one message that wait in one lane.
 
     `total` is the message's recipient count at acceptance, `copies` as in Message. `content` is None when it must
-    be read from the queue.
+    be read from the queue; of one that never left memory, `sound_octets` as in Acceptance.
     """
 
     message: int
@@ -104,6 +108,7 @@ class Job:
     targets: tuple[Target, ...]
     content: Content | None = None
     parameters: Parameters = PLAIN
+    sound_octets: int = 0
 
     def rows(self) -> tuple[Row, ...]:
         """Return the keys of the job's rows."""

@@ -74,7 +74,7 @@ class MailClient:
         was sent. Nothing is begun that the mail's `may_send` denies, and no last dot is sent (DESIGN §8).
         """
         try:
-            survey = await surveyed(mail.content, self._clock)
+            survey = await surveyed(mail, self._clock)
         except Unavailable as trouble:
             detail = f"the content cannot be read: {shown(trouble.reason)}"
             return [Deferred(detail, Scope.OURS, "4.3.0")] * len(recipients)

@@ -93,7 +93,7 @@ class DeliveryService(Service):
     def deliver(self, job: Job, content: Content, may_send: MaySend) -> defer.Deferred[list[Outcome]]:
         """Fire with one outcome a target, in their order; what may not be sent goes to no server and no disk."""
         kind, _, domain = job.destination.partition(":")
-        mail = Mail(job.reverse_path, content, job.parameters, may_send)
+        mail = Mail(job.reverse_path, content, job.parameters, may_send, job.sound_octets)
         if kind == ELSEWHERE:
             return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, mail))
         return defer.Deferred.fromCoroutine(self._deliver_here(job, mail))

@@ -92,7 +92,8 @@ class QueueService(Service):
             self._accepting -= ids
         self._journal.record("queue.accepted", seconds=self._clock.seconds() - began)
         if self._membership.is_owner(owner):
-            self._worker.take(job for message in acceptance.messages for job in jobs(message, acceptance.content))
+            content, sound_octets = acceptance.content, acceptance.sound_octets
+            self._worker.take(job for message in acceptance.messages for job in jobs(message, content, sound_octets))
 
     async def _reconcile(self) -> None:
         """Free the rows the database says are ours and we have lacked in two comparisons."""
@@ -111,7 +112,7 @@ class QueueService(Service):
             await self._queue.release(sorted(lost, key=lambda row: (row.message, row.n)), owner, self._wall.now())
 
 
-def jobs(message: Message, content: Content) -> list[Job]:
+def jobs(message: Message, content: Content, sound_octets: int = 0) -> list[Job]:
     """Return a message just accepted as the jobs it makes, one a destination; what is quarantined makes none."""
     lanes: dict[str, list[Recipient]] = {}
     for recipient in message.recipients:
@@ -132,6 +133,7 @@ def jobs(message: Message, content: Content) -> list[Job]:
             targets=tuple(Target(recipient, 1, 0, message.expires_at) for recipient in recipients),
             content=content,
             parameters=message.parameters,
+            sound_octets=sound_octets,
         )
         for destination, recipients in lanes.items()
     ]

@@ -29,3 +29,9 @@ class Survey:
         self._feeds += block.count(b"\n")
         self._pairs += block.count(b"\r\n") + (self._after_return and block.startswith(b"\n"))
         self._after_return = block.endswith(b"\r")
+
+    def pass_over(self, block: bytes) -> None:
+        """Take what comes next, of which is known that no CR or LF stands alone in it."""
+        self.eight_bit = self.eight_bit or not block.isascii()
+        # A CR before it has no LF in it.
+        self._after_return = False

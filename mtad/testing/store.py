@@ -80,6 +80,7 @@ class MemoryStore:
     """The tables. `clock` is the database's own, by which slots rest; all other times come with the calls.
 
     `wakeups` tells of changes what triggers would. Contents are kept until they are `keep_content_seconds` old.
+    `sound_octets` is what acceptances said of their contents, which no table has.
     """
 
     def __init__(self, clock: IReactorTime, keep_content_seconds: float = 0.0) -> None:
@@ -87,6 +88,7 @@ class MemoryStore:
         self.keep_content_seconds = keep_content_seconds
         self.messages: dict[int, Message] = {}
         self.contents: dict[int, bytes] = {}
+        self.sound_octets: dict[int, int] = {}
         self.rows: dict[tuple[int, int], QueueRow] = {}
         self.wakeups = MemoryWakeups()
         self.holds = HoldTable(self.rows, self.wakeups, self._tell)
@@ -100,6 +102,7 @@ class MemoryStore:
         """Write what is not there yet of an acceptance, owned and delivering; LeaseLost, Unacceptable."""
         self._require(owner)
         _check_texts(acceptance)
+        self.sound_octets[acceptance.content_id] = acceptance.sound_octets
         self._add(acceptance, owner)
 
     def _add(self, acceptance: Acceptance, owner: int | None) -> None:

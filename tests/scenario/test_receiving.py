@@ -6,6 +6,7 @@ from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.config import EmailAddress
+from mtad.model.identity import parse_id
 from mtad.testing.world import DAY, World, settings
 
 ENVELOPE = b"MAIL FROM:<ann@outside.example>\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n"
@@ -34,6 +35,18 @@ class ReceivingTest(SynchronousTestCase):
         )
         self.assertIn(b"for <alice@acme.example>", head)
         self.assertIn(answer.split()[-1], head)
+
+    def test_what_was_found_sound_is_the_body_as_it_came_and_nothing_of_the_header(self) -> None:
+        claim = b"Authentication-Results: mx.test; spf=pass\r\n"
+        for content, body in (
+            (b"Subject: hi\r\n\r\nhello\r\n", b"hello\r\n"),
+            (claim + b"Subject: hi\r\n\r\nhello\r\n", b"hello\r\n"),
+            (b"\r\nhello\r\n", b"hello\r\n"),
+            (b"Subject: hi\r\n", b""),
+        ):
+            answer = self.world.send("alice@acme.example", content=content)
+            octets = self.world.store.sound_octets[parse_id(answer.split()[-1].decode())]
+            self.assertEqual(octets, len(body), content)
 
     def test_one_recipient_said_twice_is_one_delivery(self) -> None:
         self.world.alias("sales@acme.example", "alice@acme.example", "bob@acme.example")

@@ -63,11 +63,24 @@ class ErrandTest(SynchronousTestCase):
 
     def test_a_look_at_a_large_content_lets_others_have_their_turn(self) -> None:
         clock = Clock()
-        look = Pending.fromCoroutine(surveyed(b"a line\r\n" * 400_000 + b"\r", clock))
+        look = Pending.fromCoroutine(surveyed(Mail(ANN, b"a line\r\n" * 400_000 + b"\r"), clock))
         self.assertNoResult(look)
         for _ in range(4):
             clock.advance(0)
         self.assertTrue(self.successResultOf(look).bare_newline)
+
+    def test_what_is_known_to_be_sound_is_not_looked_at_again_and_all_else_is(self) -> None:
+        for content, sound_octets, bare in (
+            (b"A: b\r\n\r\nx\r\n", 3, False),
+            (b"A: b\n\r\nx\r\n", 3, True),
+            (b"A: b\r\n\r\nx\n", 0, True),
+            # Nobody says so of such a content; it shows that nobody looks.
+            (b"A: b\r\n\r\nx\n", 2, False),
+        ):
+            survey = self.successResultOf(
+                Pending.fromCoroutine(surveyed(Mail(ANN, content, sound_octets=sound_octets), Clock()))
+            )
+            self.assertEqual(survey.bare_newline, bare, content)
 
 
 class LatelyTest(SynchronousTestCase):

@@ -23,6 +23,16 @@ class SurveyTest(SynchronousTestCase):
         for content in (b"", b"a", b"a\r\n", b"\r\n\r\n.\r\n"):
             self.assertFalse(surveyed(content).bare_newline, content)
 
+    def test_what_is_passed_over_is_looked_at_for_octets_above_127_alone(self) -> None:
+        survey = surveyed(b"a\r\n")
+        survey.pass_over(b"\x80\n")
+        self.assertEqual((survey.bare_newline, survey.eight_bit), (False, True))
+
+    def test_no_line_end_is_made_of_what_is_looked_at_and_what_is_passed_over(self) -> None:
+        survey = surveyed(b"a\r")
+        survey.pass_over(b"\nb\r\n")
+        self.assertTrue(survey.bare_newline)
+
     def test_octets_above_127_are_seen_wherever_they_are(self) -> None:
         self.assertTrue(surveyed(b"a", b"\x80", b"a").eight_bit)
         self.assertFalse(surveyed(b"a", b"\x7f").eight_bit)
