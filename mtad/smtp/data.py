@@ -10,6 +10,7 @@ loop over lines. Nothing is kept but the at most four octets that may be the beg
 
 from mtad.smtp.soundness import Soundness
 
+_DOT = b"\r\n."
 _END = b"\r\n.\r\n"
 _BEGINNINGS = tuple(_END[:length] for length in range(len(_END) - 1, 0, -1))
 
@@ -35,12 +36,14 @@ class DataDecoder:
         if self.finished:
             self.rest += data
             return b""
-        return self._decode(self._complete(data))
-
-    def _complete(self, data: bytes) -> bytes:
-        """Return the octets that cannot be part of an end still to come; hold back those that can."""
         data = self._held + data
-        end = data.find(_END)
+        # Most pieces have no dot at the beginning of a line: then there is no end in them, and nothing is doubled.
+        first_dot = data.find(_DOT)
+        return self._decode(self._complete(data, first_dot), first_dot)
+
+    def _complete(self, data: bytes, first_dot: int) -> bytes:
+        """Return the octets that cannot be part of an end still to come; hold back those that can."""
+        end = data.find(_END, first_dot) if first_dot >= 0 else -1
         if end >= 0:
             self.finished = True
             self._held = b""
@@ -51,8 +54,9 @@ class DataDecoder:
         self._held = data[split:]
         return data[:split]
 
-    def _decode(self, stuffed: bytes) -> bytes:
-        content = stuffed.replace(b"\r\n.", b"\r\n")
+    def _decode(self, stuffed: bytes, first_dot: int) -> bytes:
+        doubled = 0 <= first_dot <= len(stuffed) - len(_DOT)
+        content = stuffed.replace(_DOT, b"\r\n") if doubled else stuffed
         if self._borrowed and content:
             content = content[self._borrowed :]
             self._borrowed = 0
