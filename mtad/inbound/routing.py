@@ -25,18 +25,12 @@ class RoutingService(Service):
         self._postmaster_key = Address("postmaster", hostname).key
         self._postmaster = postmaster
 
-    def route(self, forward_path: Address) -> Deferred[Route]:
-        """Fire with the route of a forward-path; fail with Unavailable when the directory does not answer."""
-        return Deferred.fromCoroutine(self._route(forward_path))
+    async def route_submission(self, forward_path: Address, organisation: int) -> Route:
+        """Return the route of a forward-path that organisation submits to; raises what `route` does."""
+        return submitted(await self.route(forward_path), organisation)
 
-    def route_submission(self, forward_path: Address, organisation: int) -> Deferred[Route]:
-        """Fire with the route of a forward-path that organisation submits to; fail as `route` does."""
-        return Deferred.fromCoroutine(self._route_submission(forward_path, organisation))
-
-    async def _route_submission(self, forward_path: Address, organisation: int) -> Route:
-        return submitted(await self._route(forward_path), organisation)
-
-    async def _route(self, forward_path: Address) -> Route:
+    async def route(self, forward_path: Address) -> Route:
+        """Return the route of a forward-path; raises Unavailable when the directory does not answer."""
         if forward_path.key == self._postmaster_key:
             return await self._to_postmaster(forward_path) or await self._walk(forward_path)
         route = await self._walk(forward_path)

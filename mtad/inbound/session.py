@@ -5,6 +5,7 @@ protocol's values, never its octets. As an `IMessageDelivery` it takes our own v
 its own, and answers with verdicts rather than exceptions: outcomes are values.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -101,7 +102,7 @@ class InboundSession:
             self._rejected("rcpt", verdict.reason, verdict.reply, forward_path=str(forward_path))
         return verdict
 
-    def _route(self, forward_path: Address) -> Deferred[Route]:
+    def _route(self, forward_path: Address) -> Awaitable[Route]:
         return self._means.routing.route(forward_path)
 
     def receivedHeader(self, helo: Peer, origin: str, recipients: list[Address], international: bool = False) -> bytes:

@@ -5,10 +5,9 @@ forward-path may lead anywhere. What the submitter may is asked at every MAIL, s
 once and not only from the next login on.
 """
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
-
-from twisted.internet.defer import Deferred
 
 from mtad.inbound.reception import Judge, Sign
 from mtad.inbound.screening import SignerOf
@@ -57,7 +56,7 @@ class SubmissionSession(InboundSession):
         self._by = self._submitter = replace(self._by, credential=credential)
         return True
 
-    def _route(self, forward_path: Address) -> Deferred[Route]:
+    def _route(self, forward_path: Address) -> Awaitable[Route]:
         return self._means.routing.route_submission(forward_path, self._by.organisation)
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twisted.application.service import Service
-from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from mtad.interfaces import IDirectory, IJournal
 from mtad.model.content import Content
+from mtad.model.envelope import Recipient
 from mtad.model.errors import Unavailable
 from mtad.model.event import Fact
 from mtad.model.identity import print_id
@@ -90,13 +90,13 @@ class DeliveryService(Service):
         self.abort()
         self._client.dismiss()
 
-    def deliver(self, job: Job, content: Content, may_send: MaySend) -> defer.Deferred[list[Outcome]]:
-        """Fire with one outcome a target, in their order; what may not be sent goes to no server and no disk."""
+    async def deliver(self, job: Job, content: Content, may_send: MaySend) -> list[Outcome]:
+        """Return one outcome a target, in their order; what may not be sent goes to no server and no disk."""
         kind, _, domain = job.destination.partition(":")
         mail = Mail(job.reverse_path, content, job.parameters, may_send, job.sound_octets)
         if kind == ELSEWHERE:
-            return defer.Deferred.fromCoroutine(self._deliver_elsewhere(domain, job, mail))
-        return defer.Deferred.fromCoroutine(self._deliver_here(job, mail))
+            return await self._deliver_elsewhere(domain, job, mail)
+        return await self._deliver_here(job, mail)
 
     async def _deliver_elsewhere(self, domain: str, job: Job, mail: Mail) -> list[Outcome]:
         """Deliver to a domain that was hosted elsewhere when the message came, and here if it is here by now."""
@@ -162,15 +162,14 @@ class DeliveryService(Service):
         self, delivery: LocalDelivery, job: Job, targets: Sequence[tuple[Target, Mailbox]], mail: Mail
     ) -> list[Outcome]:
         served = [target for target, _ in targets]
-        mailboxes = [replace(target.recipient, address=mailbox.address) for target, mailbox in targets]
         match delivery:
             case LmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, dialect=Dialect.LMTP, behind=True)
-                sending = self._client.deliver(store, mail, mailboxes)
+                sending = self._client.deliver(store, mail, _as_stored(targets))
                 return await self._watched("lmtp", job, served, sending)
             case SmtpDelivery(addr=addr):
                 store = NextHop(host=addr, address=addr, tls=TlsLevel.MAY, behind=True)
-                sending = self._client.deliver(store, mail, mailboxes)
+                sending = self._client.deliver(store, mail, _as_stored(targets))
                 return await self._watched("smtp", job, served, sending)
             case MaildirDelivery(path=own_path):
                 path = Path(own_path) if own_path else self._maildir_path
@@ -219,6 +218,16 @@ class DeliveryService(Service):
             detail=outcome.detail,
             **where,
         )
+
+
+def _as_stored(targets: Sequence[tuple[Target, Mailbox]]) -> list[Recipient]:
+    """Return the recipients with the addresses of their mailboxes, which is how a mail store knows them."""
+    return [
+        target.recipient
+        if target.recipient.address == mailbox.address
+        else replace(target.recipient, address=mailbox.address)
+        for target, mailbox in targets
+    ]
 
 
 def _away(trouble: Unavailable) -> Deferred:

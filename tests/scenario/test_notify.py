@@ -233,7 +233,11 @@ class AliasTest(NotifyCase):
         queue, routing = map(self.world.server.getServiceNamed, ("queue", "routing"))
         assert IAcceptance.providedBy(queue)
         assert isinstance(routing, RoutingService)
-        route = replace(self.successResultOf(routing.route(from_plain(to))), notify=notify, orcpt=f"rfc822;{to}")
+        route = replace(
+            self.successResultOf(Deferred.fromCoroutine(routing.route(from_plain(to)))),
+            notify=notify,
+            orcpt=f"rfc822;{to}",
+        )
         now = self.world.wall.now()
         stamp = Stamp(queue.next_id(), queue.next_id, len(CONTENT), now, now + 5 * DAY, None)
         messages = address_messages(Peer("192.0.2.7", 4000), ALICE, (route,), stamp)
