@@ -96,6 +96,11 @@ class Lanes:
         return self._begun_count
 
     @property
+    def waiting(self) -> bool:
+        """Whether any job waits for its turn."""
+        return bool(self._leaves)
+
+    @property
     def room(self) -> int:
         """How many jobs could be claimed now, by those who have none of their own too."""
         return max(0, self._left + max(1, self._bounds.slots // AHEAD_SHARE))

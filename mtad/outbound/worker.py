@@ -221,7 +221,7 @@ class Worker(Service):
         if job.content is None:
             self._books.count(job)
         self._deliveries.start(self._deal_with(job, self._membership.lease()), "delivery")
-        if self._pump_to_come is None:
+        if self._pump_to_come is None and self._lanes.waiting:
             self._pump_to_come = self._clock.callLater(0, self._pump_on)
 
     def _pump_on(self) -> None:
