@@ -54,7 +54,9 @@ class SessionPool:
         It waits for others to give theirs back no longer than `patience_seconds`; opening one has limits of its own.
         """
         ends_at = self._clock.seconds() + patience_seconds
-        destination = self._destinations.setdefault(hop, _Destination())
+        destination = self._destinations.get(hop)
+        if destination is None:
+            destination = self._destinations[hop] = _Destination()
         while not destination.idle and destination.count == self._max_connections:
             if trouble := await self._turn(destination, ends_at):
                 return trouble

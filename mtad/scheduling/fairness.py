@@ -112,7 +112,10 @@ class NestedRoundRobin:
         """Let a path take part."""
         key, *below = path
         if below:
-            self._inner.setdefault(key, NestedRoundRobin(self._quantum)).add(tuple(below))
+            inner = self._inner.get(key)
+            if inner is None:
+                inner = self._inner[key] = NestedRoundRobin(self._quantum)
+            inner.add(tuple(below))
         if key not in self._suspended:
             self._ring.add(key)
 
