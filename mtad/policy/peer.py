@@ -1,11 +1,13 @@
 """What the address of a peer says: which networks it is in, and with whom it counts as one."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
 
+@lru_cache(maxsize=4096)  # a session asks several times of its peer, and peers come again
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
     """Return the address of a peer, an IPv4 one in IPv6's clothes (RFC 4291 §2.5.5.2) as IPv4; None for a socket."""
     try:
