@@ -61,22 +61,23 @@ _ORPHANED = """
 select distinct owner from message_queue q
 where owner is not null and not exists (select from nodes n where n.owner = q.owner)
 """
+# Whatever the planner believes of the queue (`statements`), a slice is read and no more.
 _TAKE_OVER = """
 with dead as (
-    select message, n from message_queue where owner = %s order by message, n limit %s for update skip locked
+    select ctid from message_queue where owner = %s order by message, n limit %s for update skip locked
 )
 update message_queue q set
     owner = null, due = to_timestamp(%s), taken_over = q.taken_over + 1,
     status = case when q.taken_over + 1 >= %s then 'held' else 'queued' end
-from dead where q.message = dead.message and q.n = dead.n
+where q.ctid = any (array(select ctid from dead))
 returning q.message, q.organisation, q.status, q.recipient
 """
 _GIVE_BACK = """
 with mine as (
-    select message, n from message_queue where owner = %s order by message, n limit %s for update skip locked
+    select ctid from message_queue where owner = %s order by message, n limit %s for update skip locked
 )
 update message_queue q set owner = null, due = to_timestamp(%s), status = 'queued'
-from mine where q.message = mine.message and q.n = mine.n
+where q.ctid = any (array(select ctid from mine))
 """
 
 

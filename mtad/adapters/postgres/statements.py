@@ -8,6 +8,12 @@ The tables have no foreign keys; these statements keep them together:
 - the settlement that takes all rows of a message takes message and content in the same statement; any other first
   locks the messages concerned in the order of their ids, so that of two that take the last rows at the same moment
   one comes second and sees that nothing is left.
+
+No plan may bet on how many rows there are. A queue that was empty when it was analysed counts as empty until autovacuum
+comes again, a minute and a hundred thousand messages later, and whatever can be joined from either side is then joined
+by reading all of an index. So no table of the queue is joined: rows are found by `= any (array(…))` of their keys, or
+one by one in a lateral subquery that `offset 0` keeps apart; what else must be so of a row is a condition `is true`,
+which the planner leaves one.
 """
 
 from mtad.adapters.postgres.binary import BOOL, BYTEA, INT2, INT4, INT8, TEXT, TIMESTAMP, Records, bounded
@@ -146,27 +152,27 @@ FORGET = _statement(
     """
     with f as (select * from {f}),
     unqueued as (
-        delete from message_queue q using f where q.message = f.message and q.claim = 1
+        delete from message_queue q where q.message = any (array(select message from f)) and q.claim = 1
         returning q.message
     ), undone as (
         select m.id from messages m
-        where m.id in (select message from f)
+        where m.id = any (array(select message from f))
             and m.recipients = (select count(*) from unqueued where unqueued.message = m.id)
     ), untold as (
-        delete from message_events e using undone where e.message = undone.id
+        delete from message_events e where e.message = any (array(select id from undone))
     ), unfound as (
-        delete from message_keys o using {k} join undone on undone.id = k.message
-        where o.key = k.key and o.message = k.message
+        delete from message_keys o
+        where o.key = any (array(select k.key from {k})) and o.message = any (array(select id from undone))
     )
     insert into message_events (at, message, organisation, kinds, events)
     select f.at, f.message, f.organisation, string_to_array(f.kinds, ','), f.events
     from f
     where f.message not in (select id from undone)
-        and exists (select from message_events e where e.message = f.message)
-        and not exists (
-            select from message_events e
-            where e.message = f.message and e.kinds = string_to_array(f.kinds, ',')
-        )
+        and (select true from message_events e where e.message = f.message limit 1)
+        and (
+            select true from message_events e
+            where e.message = f.message and e.kinds = string_to_array(f.kinds, ',') limit 1
+        ) is null
     """,
     first=1,
     f=FORGOTTEN,
@@ -190,18 +196,25 @@ SETTLE_WHOLE = _statement(
     """
     with {me},
     t as (select * from {t}),
-    settled as (
-        delete from message_queue q using {r}
-        where q.message = r.message and q.n = r.n and q.claim = r.claim and exists (select from me)
-        returning r.s
+    r as (select * from {r}),
+    gone as (
+        delete from message_queue q
+        where q.message = any (array(select message from r)) and q.n = any (array(select n from r))
+            and ((q.message, q.n, q.claim) in (select message, n, claim from r)) is true
+            and exists (select from me)
+        returning q.message, q.n, q.claim
+    ), settled as (
+        select r.s from r join gone using (message, n, claim)
+    ), whole as (
+        select t.message, count(*) as rows from t join settled using (s) group by t.s, t.message
     ), emptied as (
         delete from messages m
-        using t join (select s, count(*) as rows from settled group by s) of using (s)
-        where m.id = t.message and of.rows = m.recipients and m.copies = 1
+        where m.id = any (array(select message from whole)) and m.copies = 1
+            and ((m.id, m.recipients) in (select message, rows from whole)) is true
         returning m.content_id
     ), freed as (
-        delete from message_content c using emptied
-        where c.content_id = emptied.content_id and c.content_id < $2::int8
+        delete from message_content c
+        where c.content_id = any (array(select content_id from emptied)) and c.content_id < $2::int8
     ),
     {noted}
     select exists (select from me)
@@ -215,13 +228,16 @@ SETTLE_WHOLE = _statement(
 LOCK_MESSAGES = Statement(
     "lock_messages",
     """
-    select from messages where id in (
+    select from messages where id = any (array(
         select unnest($1::int8[])
         union
         select sibling.id
-        from messages m join messages sibling on sibling.content_id = m.content_id and sibling.copies > 1
-        where m.id = any ($2::int8[])
-    ) order by id for update
+        from unnest($2::int8[]) as one(id)
+        cross join lateral (select content_id from messages where id = one.id offset 0) as its
+        cross join lateral (
+            select id from messages where content_id = its.content_id and copies > 1 offset 0
+        ) as sibling
+    )) order by id for update
     """,
 )
 
@@ -233,25 +249,30 @@ SETTLE_SOME = _statement(
     """
     with {me},
     t as (select * from {t}),
-    d as (select * from {d} where exists (select from me)),
+    d as (select * from {d}),
     gone as (
-        delete from message_queue q using d
-        where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal = 'gone'
-        returning d.s, d.n
+        delete from message_queue q
+        where q.message = any (array(select message from d)) and q.n = any (array(select n from d))
+            and ((q.message, q.n, q.claim) in (select message, n, claim from d where disposal = 'gone')) is true
+            and exists (select from me)
+        returning q.message, q.n, q.claim
     ), kept as (
-        update message_queue q set
-            claim = q.claim + 1,
-            owner = null,
-            status = case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
-            hold = coalesce(nullif(d.hold, 0), q.hold),
-            attempts = least(q.attempts + (d.disposal <> 'untried' and d.hold = 0)::int, 32767),
-            due = case when d.disposal in ('again', 'untried') or d.hold <> 0 then d.due else q.due end,
-            noticed = q.noticed or d.noticed
-        from d
-        where q.message = d.message and q.n = d.n and q.claim = d.claim and d.disposal <> 'gone'
-        returning d.s, d.n
+        update message_queue q set (claim, owner, status, hold, attempts, due, noticed) = (
+            select q.claim + 1, null::int8,
+                case when d.disposal = 'held' or q.status = 'held' then 'held' else 'queued' end,
+                coalesce(nullif(d.hold, 0), q.hold),
+                least(q.attempts + (d.disposal <> 'untried' and d.hold = 0)::int, 32767),
+                case when d.disposal in ('again', 'untried') or d.hold <> 0 then d.due else q.due end,
+                q.noticed or d.noticed
+            from d where d.message = q.message and d.n = q.n and d.claim = q.claim limit 1
+        )
+        where q.message = any (array(select message from d)) and q.n = any (array(select n from d))
+            and ((q.message, q.n, q.claim) in (select message, n, claim from d where disposal <> 'gone')) is true
+            and exists (select from me)
+        returning q.message, q.n, q.claim - 1 as claim
     ), settled as (
-        select s, n from gone union all select s, n from kept
+        select d.s, d.n
+        from d join (select * from gone union all select * from kept) as done using (message, n, claim)
     ),
     {noted},
     reports as (
@@ -282,14 +303,15 @@ CLEAN = Statement(
     """
     with gone as (
         delete from messages m
-        where m.id = any ($1::int8[]) and not exists (select from message_queue q where q.message = m.id)
+        where m.id = any ($1::int8[])
+            and (select true from message_queue q where q.message = m.id limit 1) is null
         returning m.id, m.content_id
     )
-    delete from message_content c using (select distinct content_id from gone) emptied
-    where c.content_id = emptied.content_id and c.content_id < $2::int8 and not exists (
-        select from messages m
-        where m.content_id = emptied.content_id and m.copies > 1 and m.id not in (select id from gone)
-    )
+    delete from message_content c
+    where c.content_id = any (array(select content_id from gone)) and c.content_id < $2::int8 and (
+        select true from messages m
+        where m.content_id = c.content_id and m.copies > 1 and m.id <> all (array(select id from gone)) limit 1
+    ) is null
     """,
 )
 
@@ -301,21 +323,23 @@ _TAKEN = """
         m.recipients, m.copies, m.smtputf8, m.ret, m.envid, q.n, q.recipient, q.original, q.notify, q.orcpt,
         q.expanded, q.claim, q.attempts, q.expires_at, q.noticed
     from (select exists (select from me) as stands) me
-    left join (taken q join messages m on m.id = q.message) on true
+    left join (
+        taken q cross join lateral (select * from messages where id = q.message offset 0) as m
+    ) on true
     order by m.id, q.destination, q.n
 """
 
-# $1 owner, $2 now, $3 rows a lane, LANES. A limit that the planner does not know it takes for a tenth of a lane, which
-# may be most of the table, and would read two tables whole to join them; what is in an array it takes for a few rows.
+# $1 owner, $2 now, $3 rows a lane, LANES. Rows are taken where they were locked: one that had just been changed stands
+# somewhere else by then, and waits for the next claim.
 CLAIM = _statement(
     "claim",
     """
     with {me},
     picked as (
-        select due.message, due.n
+        select due.place
         from {lane}
         cross join lateral (
-            select q.message, q.n from message_queue q
+            select q.ctid as place from message_queue q
             where q.status = 'queued' and q.organisation = lane.organisation
                 and q.destination = lane.destination and q.due <= $2::timestamptz
             order by q.due limit $3::int8
@@ -325,8 +349,7 @@ CLAIM = _statement(
     ), taken as (
         update message_queue q set status = 'delivering', owner = $1, claim = q.claim + 1, hold = null,
             expires_at = q.expires_at + coalesce(({waited}), interval '0')
-        from unnest(array(select message from picked), array(select n from picked)) as few(message, n)
-        where q.message = few.message and q.n = few.n
+        where q.ctid = any (array(select place from picked))
         returning q.*
     )
     {shared}
@@ -384,10 +407,11 @@ RELEASE = _statement(
     "release",
     """
     with {me},
+    r as (select * from {r}),
     freed as (
         update message_queue q set status = 'queued', owner = null, due = $2::timestamptz
-        from {r}
-        where q.message = r.message and q.n = r.n and q.claim = r.claim and q.owner = $1
+        where q.message = any (array(select message from r)) and q.n = any (array(select n from r))
+            and q.owner = $1 and ((q.message, q.n, q.claim) in (select message, n, claim from r)) is true
             and exists (select from me)
     )
     select exists (select from me)
