@@ -147,6 +147,7 @@ _METRICS = (
     Metric("queue_released_rows_total", Kind.COUNTER, "Rows given back unattempted."),
     Metric("queue_reconciled_rows_total", Kind.COUNTER, "Rows the database held for this process, which lacked them."),
     Metric("queue_swept_messages_total", Kind.COUNTER, "Messages without rows that were removed."),
+    Metric("queue_holds", Kind.GAUGE, "Holds that stand, as far as this process knows.", across=Across.LARGEST),
     Metric("queue_held_rows_freed_total", Kind.COUNTER, "Recipients queued again because their hold is over."),
     Metric("queue_quarantine_expired_total", Kind.COUNTER, "Recipients removed that were quarantined for too long."),
     Metric("smtp_queue_size", Kind.GAUGE, "Recipients in the whole queue, by status; one process a server counts.",
@@ -245,6 +246,7 @@ EVENTS: Mapping[str, Entry] = {
     "queue.released": _entry(Level.DEBUG, "count", Update("queue_released_rows_total", "count")),
     "queue.reconciled": _entry(Level.WARN, "count", Update("queue_reconciled_rows_total", "count")),
     "queue.swept": _entry(Level.WARN, "count", Update("queue_swept_messages_total", "count")),
+    "holds.changed": _entry(Level.INFO, "count", Update("queue_holds", "count", absolute=True)),
     "queue.freed": _entry(Level.INFO, "count", Update("queue_held_rows_freed_total", "count")),
     "queue.quarantine_expired": _entry(Level.INFO, "count", Update("queue_quarantine_expired_total", "count")),
     "queue.sizes": _entry(

@@ -37,6 +37,7 @@ class Holding(Service):
         self._wall = wall
         self._journal = journal
         self._tasks = Tasks(clock, journal)
+        self._standing: tuple[Hold, ...] = ()
         self._holds = Holds()
         self._known = False
         self._reading = False
@@ -84,18 +85,25 @@ class Holding(Service):
         try:
             while self._again:
                 self._again = False
-                self._holds, self._known = await self._standing(), True
+                self._take(await self._read())
         except Exception:
             self._known = False
             raise
         finally:
             self._reading = False
 
-    async def _standing(self) -> Holds:
+    def _take(self, standing: tuple[Hold, ...]) -> None:
+        """Act on these holds from now on."""
+        self._known = True
+        if standing != self._standing:
+            self._standing, self._holds = standing, Holds(standing)
+            self._journal.record("holds.changed", count=len(standing))
+
+    async def _read(self) -> tuple[Hold, ...]:
         reading = Deferred.fromCoroutine(self._port.active())
         reading.addTimeout(READ_SECONDS, self._clock)
         try:
-            return Holds(await reading)
+            return tuple(await reading)
         except defer.TimeoutError:
             raise Unavailable("postgres", f"the holds were not read within {READ_SECONDS:g} s") from None
 
