@@ -36,11 +36,6 @@ def first_id(at: float) -> int:
     return max(0, int((at - EPOCH_SECONDS) * 1000)) << (SLOT_BITS + SEQUENCE_BITS)
 
 
-def issued_at(message_id: int) -> float:
-    """Return the time an id was issued, in epoch seconds."""
-    return EPOCH_SECONDS + (message_id >> (SLOT_BITS + SEQUENCE_BITS)) / 1000
-
-
 @lru_cache(maxsize=_IN_HAND)
 def print_id(message_id: int) -> str:
     """Return the printed form of an id."""

@@ -106,7 +106,7 @@ REASONS = frozenset({
 MECHANISMS = frozenset({"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"})
 LOGINS = frozenset({"accepted", "refused", "deferred", "throttled"})
 STATUSES = frozenset({"queued", "delivering", "held", "quarantined"})
-MEMORY_PARTS = frozenset({"input", "incoming", "delivery"})
+MEMORY_USES = frozenset({"input", "incoming", "delivery"})
 MEASURES = frozenset({"memory", "database", "disk"})
 DESTINATIONS = frozenset({"maildir", "lmtp", "smtp", "remote", "none"})
 DOMAINS = FirstMet("metrics.max_domains", admits="real")
@@ -154,7 +154,7 @@ _METRICS = (
            {"status": STATUSES | {OTHER}}, across=Across.LARGEST),
     Metric("memory_budget_bytes", Kind.GAUGE, "Octets of mail this process may hold in memory."),
     Metric("memory_bytes", Kind.GAUGE, "Octets of mail this process holds in memory, by what for.",
-           {"part": MEMORY_PARTS | {OTHER}}),
+           {"use": MEMORY_USES | {OTHER}}),
     Metric("pressure_level", Kind.GAUGE, "What peers notice: 0 nothing, 1 they are slowed down, 2 they are refused.",
            {"measure": MEASURES | {OTHER}}, across=Across.LARGEST),
     Metric("queue_in_memory_jobs", Kind.GAUGE, "Jobs this process holds."),
@@ -259,7 +259,7 @@ EVENTS: Mapping[str, Entry] = {
     ),
     "memory.used": _entry(
         None, "budget input incoming delivery", Update("memory_budget_bytes", "budget", absolute=True),
-        *(Update("memory_bytes", part, {"part": f"={part}"}, absolute=True) for part in sorted(MEMORY_PARTS)),
+        *(Update("memory_bytes", use, {"use": f"={use}"}, absolute=True) for use in sorted(MEMORY_USES)),
     ),
     "pressure.changed": _entry(
         Level.WARN, "memory database disk",

@@ -32,7 +32,6 @@ TOO_MANY_FROM_YOU = Reply(421, "4.7.0", ("Too many connections from your address
 TOO_MANY_ERRORS = Reply(421, "4.7.0", ("Too many errors, closing",), closes=True)
 TOO_MANY_REFUSED = Reply(421, "4.7.0", ("Too many refused recipients, closing",), closes=True)
 TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed logins, closing",), closes=True)
-INTERNAL_TROUBLE = Reply(421, "4.3.0", ("Internal trouble, closing; try again later",), closes=True)
 LOGINS_PAUSED = Reply(454, "4.7.0", ("Too many failed logins, try again later",))
 LOGIN_TROUBLE = Reply(454, "4.7.0", ("Cannot check the login now, try again later",))
 TEMPORARY_TROUBLE = Reply(451, "4.3.0", ("Temporary trouble on this server, try again later",))

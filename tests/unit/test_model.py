@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.address import Address, folded, from_plain, path
-from mtad.model.identity import EPOCH_SECONDS, SLOTS, issued_at, next_id, parse_id, print_id
+from mtad.model.identity import EPOCH_SECONDS, SLOTS, first_id, next_id, parse_id, print_id
 from mtad.model.reply import Reply
 from mtad.model.text import SHOWN_CHARACTERS, shown
 from mtad.model.units import duration_text, octets, seconds
@@ -94,8 +94,10 @@ class IdentityTest(SynchronousTestCase):
                 ids.add(last)
         self.assertEqual(len(ids), 1800)
 
-    def test_an_id_tells_its_time(self) -> None:
-        self.assertAlmostEqual(issued_at(next_id(1, 0, NOW)), NOW)
+    def test_a_time_parts_the_ids_before_it_from_the_others(self) -> None:
+        self.assertLess(next_id(SLOTS - 1, 0, NOW - 0.001), first_id(NOW))
+        self.assertEqual(next_id(0, 0, NOW), first_id(NOW))
+        self.assertEqual(first_id(EPOCH_SECONDS - 1), 0)
 
     @given(st.integers(0, (1 << 63) - 1))
     def test_the_printed_form_is_read_back(self, message_id: int) -> None:
