@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from mtad.interfaces import IJournal, IQueue, IWallClock
 from mtad.model import outcome as outcomes
 from mtad.model.content import Content
-from mtad.model.errors import Unavailable
+from mtad.model.errors import LeaseLost, Unavailable
 from mtad.model.event import Fact
 from mtad.model.job import Disposal, Job, Lane, Row, Settlement
 from mtad.model.outcome import Outcome, Scope
@@ -213,14 +213,19 @@ class Worker(Service):
 
     def _pump(self) -> None:
         """Begin the job whose turn it is, and the others in turns of the reactor's: nobody has to wait for them all."""
-        if not (self._takes and self._membership.good and self._holds.known):
+        if not (self._takes and self._holds.known):
+            return
+        try:
+            # Before anything begins: it may lapse between two steps, and what has begun must end.
+            lease = self._membership.lease()
+        except LeaseLost:
             return
         job = self._lanes.begin(self._books.fits)
         if job is None:
             return
         if job.content is None:
             self._books.count(job)
-        self._deliveries.start(self._deal_with(job, self._membership.lease()), "delivery")
+        self._deliveries.start(self._deal_with(job, lease), "delivery")
         if self._pump_to_come is None and self._lanes.waiting:
             self._pump_to_come = self._clock.callLater(0, self._pump_on)
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.content import Content
 from mtad.model.tenant import LmtpDelivery
+from mtad.outbound.lease import LEASE_SECONDS
 from mtad.outbound.worker import Worker
 from mtad.testing.scripted import SILENCE, ScriptedServer
 from mtad.testing.world import MINUTE, World, settings
@@ -223,6 +224,24 @@ class FencingTest(SynchronousTestCase):
             session.transport.write(b"250 2.0.0 OK\r\n")
         self.world.advance(MINUTE)
         self.assertEqual(len(store.messages), sent)
+
+    def test_a_lease_may_lapse_between_any_two_steps_and_nothing_is_begun_that_never_ends(self) -> None:
+        readings, in_vain = 0, False
+        while not in_vain:
+            readings += 1
+            self.world = World(Path(self.mktemp()))
+            self.world.host(ALICE)
+            line = self.world.connect()
+            self.world.say(line, b"EHLO o.example\r\nMAIL FROM:<>\r\nRCPT TO:<alice@acme.example>\r\nDATA\r\n")
+            self.world.wall.suspend_after(readings, LEASE_SECONDS + 1)
+            answer = self.world.say(line, b"Subject: hi\r\n\r\nhello\r\n.\r\n")
+            in_vain = self.world.wall.is_to_sleep
+            self.world.advance(10 * MINUTE)
+            taken = int(answer.startswith(b"250"))
+            self.assertEqual(
+                (self.begun(), len(self.world.mail(ALICE))), (0, taken), f"{readings} readings: {answer!r}"
+            )
+        self.assertGreater(readings, 3)
 
     def test_what_a_new_node_begins_is_not_kept_by_the_end_of_the_old(self) -> None:
         second = self.world.another()
