@@ -186,10 +186,13 @@ class Dialogue:
         if isinstance(verdict, Refuse):
             self._turned_away(verdict)
             return verdict.reply
-        reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
-        self._in_transaction = reply.positive
-        if not reply.positive:
-            self._stake.hold(0)
+        try:
+            reply = _said(await self._avatar.validateFrom(self.peer, envelope), replies.SENDER_OK)
+            self._in_transaction = reply.positive
+        finally:
+            # What was put by for the message is let go of, also when nobody could say whether it may come.
+            if not self._in_transaction:
+                self._stake.hold(0)
         return reply
 
     async def _add(self, recipient: RcptTo) -> Reply:

@@ -258,6 +258,14 @@ class SubmissionTest(SynchronousTestCase):
         self.world.directory.reachable = False
         self.assertEqual(self.say(line, b"MAIL FROM:<alice@acme.example>\r\n"), [b"451 4.3.0"])
 
+    def test_a_transaction_that_could_not_begin_holds_no_memory(self) -> None:
+        line = self.secured()
+        self.say(line, self.proof())
+        self.world.directory.reachable = False
+        self.assertEqual(self.say(line, b"MAIL FROM:<alice@acme.example> SIZE=1000000\r\n"), [b"451 4.3.0"])
+        self.world.advance(1)
+        self.assertEqual(self.world.journal.of("memory.used")[-1]["incoming"], 0)
+
     # As whom.
 
     def test_as_whom_one_may_send(self) -> None:
