@@ -56,16 +56,17 @@ class Settler:
         now = self._wall.now()
         for form in _forms(job, settlement, now):
             try:
-                await self._write(job, form, content if form is settlement else None, now)
+                return await self._write(job, form, content if form is settlement else None, now)
             except Exception:
                 failure = shown(Failure().getTraceback(), 4000)
                 self._journal.record("settlement.surprise", id=print_id(job.message), failure=failure)
-            else:
-                return True
         return False
 
-    async def _write(self, job: Job, plain: Settlement, content: Content | None, now: float) -> None:
-        """Write a settlement, reported when there is a content, over any outage; raise what nobody expected."""
+    async def _write(self, job: Job, plain: Settlement, content: Content | None, now: float) -> bool:
+        """Write a settlement, reported when there is a content, over any outage; raise what nobody expected.
+
+        Return whether it was written: not when it was abandoned.
+        """
         settlement = plain
         while not self._abandoned:
             try:
@@ -80,7 +81,8 @@ class Settler:
                 await deferLater(self._clock, SETTLE_AGAIN_SECONDS)
             else:
                 self._tell(job, settlement)
-                return
+                return True
+        return False
 
     def _tell(self, job: Job, settlement: Settlement) -> None:
         """Record what was written: which recipients are held, which are given up, and what senders are told."""

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mtad.model.errors import Unacceptable
+from mtad.model.errors import Unacceptable, Unavailable
 from mtad.model.event import DELIVERED, FAILED, HELD
 from mtad.model.identity import parse_id
-from mtad.model.job import Settlement, Status
+from mtad.model.job import Row, Settlement, Status
 from mtad.model.tenant import LmtpDelivery
+from mtad.outbound.worker import Worker
 from mtad.testing.scripted import ScriptedServer
 from mtad.testing.world import HOUR, MINUTE, World
 
@@ -93,6 +94,19 @@ class SettlingTest(SynchronousTestCase):
         assert waiting is not None
         self.assertEqual([(row.status, row.owner) for row in waiting.rows], [(Status.DELIVERING, 1)])
         self.assertEqual(self.world.journal.of("queue.reconciled"), [])
+
+    def test_what_was_not_written_when_the_server_stopped_is_not_done_with(self) -> None:
+        async def away(settlements: Sequence[Settlement], owner: int, now: float) -> None:
+            raise Unavailable("postgres", "no connection")
+
+        self.patch(self.world.database.queue, "settle", away)
+        message = self.accepted()
+        self.world.server.stopService()
+        self.world.advance(MINUTE)
+        self.assertEqual(len(self.world.journal.of("service.stopped")), 1)
+        worker = self.world.server.getServiceNamed("worker")
+        assert isinstance(worker, Worker)
+        self.assertEqual((worker.stats()["begun"], worker.has(Row(message, 0, 1))), (0, True))
 
     def test_trouble_nobody_expected_in_a_delivery_is_temporary(self) -> None:
         def broken(address: object) -> None:
