@@ -128,8 +128,11 @@ class Membership(Service):
         node = self._node
         self._resign()
         if node is not None:
-            freed = await self._nodes.leave(node.owner, self._wall.now())
-            self._journal.record("node.left", owner=node.owner, rows=freed)
+            await self._give_up(node)
+
+    async def _give_up(self, node: Node) -> None:
+        freed = await self._nodes.leave(node.owner, self._wall.now())
+        self._journal.record("node.left", owner=node.owner, rows=freed)
 
     def first_joined(self) -> Deferred[None]:
         """Fire once this process has been a node; at once when it has."""
@@ -193,7 +196,10 @@ class Membership(Service):
                     return
                 self._lose()
                 # A new row may say at once that it drains.
-                await self._raise_beat(await self._join())
+                lease = await self._join()
+                if lease is None:
+                    return
+                await self._raise_beat(lease)
                 self._tell_joined()
             asked_at = self._clock.seconds()
             self._look_around(await self._nodes.beats(), asked_at)
@@ -243,10 +249,15 @@ class Membership(Service):
         finally:
             self._taking_over.discard(dead)
 
-    async def _join(self) -> Lease:
-        """Become a node; who was draining when it lost its row goes on with that."""
+    async def _join(self) -> Lease | None:
+        """Become a node; who was draining when it lost its row goes on with that. None when this ended meanwhile."""
         sent_at = self._wall.boottime()
-        self._node = await self._nodes.join(self._node_name, self._wall.now(), self._draining)
+        node = await self._nodes.join(self._node_name, self._wall.now(), self._draining)
+        if not self.running:
+            # The stop may not have waited for this: nobody else gives the row up.
+            await self._give_up(node)
+            return None
+        self._node = node
         self._lease = Lease(self._node.owner, sent_at, self._wall.boottime)
         self._last_id = max(self._last_id, self._node.last_id, next_id(self._node.slot, 0, self._wall.now()))
         self._journal.record("node.joined", owner=self._node.owner, slot=self._node.slot)

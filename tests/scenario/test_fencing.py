@@ -10,8 +10,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from mtad.model.content import Content
+from mtad.model.job import Node
 from mtad.model.tenant import LmtpDelivery
 from mtad.outbound.lease import LEASE_SECONDS
+from mtad.outbound.membership import Membership
 from mtad.outbound.worker import Worker
 from mtad.testing.scripted import SILENCE, ScriptedServer
 from mtad.testing.world import MINUTE, World, settings
@@ -242,6 +244,31 @@ class FencingTest(SynchronousTestCase):
                 (self.begun(), len(self.world.mail(ALICE))), (0, taken), f"{readings} readings: {answer!r}"
             )
         self.assertGreater(readings, 3)
+
+    def test_who_becomes_a_node_after_its_end_is_none(self) -> None:
+        nodes = self.world.database.nodes
+        join = nodes.join
+        answers: list[Deferred[None]] = []
+
+        async def slow(name: str, now: float, draining: bool = False) -> Node:
+            node = await join(name, now, draining)
+            answers.append(Deferred())
+            await answers[-1]
+            return node
+
+        self.patch(nodes, "join", slow)
+        self.world.store.nodes.clear()
+        while not answers:
+            self.world.advance(1)
+        self.world.server.stopService()
+        self.world.advance(MINUTE)
+        self.assertEqual(len(self.world.journal.of("service.stopped")), 1)
+        answers[0].callback(None)
+        self.world.advance(1)
+        self.assertEqual(self.world.store.nodes, {})
+        membership = self.world.server.getServiceNamed("membership")
+        assert isinstance(membership, Membership)
+        self.assertFalse(membership.good)
 
     def test_what_a_new_node_begins_is_not_kept_by_the_end_of_the_old(self) -> None:
         second = self.world.another()
