@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -22,8 +21,10 @@ from mtad.adapters.postgres.guardian import Guardian
 from mtad.adapters.postgres.place import Place
 from mtad.adapters.postgres.servers import create_database, postgres, write_access_file
 from mtad.model.errors import MtadError
+from tests.system.waiting import until
 
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+PATIENCE_SECONDS = 60.0
 
 
 def main() -> None:
@@ -75,16 +76,13 @@ def run_tests(place: Place, guardian: Guardian) -> int:
 
 def version(place: Place) -> str:
     """Return what the server says it is, once it answers."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with closing(psycopg2.connect(**place.connection.database)) as connection, connection.cursor() as cursor:
-                cursor.execute("select version()")
-                return str(cursor.fetchone()[0])
-        except psycopg2.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+
+    def asked() -> str:
+        with closing(psycopg2.connect(**place.connection.database)) as connection, connection.cursor() as cursor:
+            cursor.execute("select version()")
+            return str(cursor.fetchone()[0])
+
+    return until(asked, PATIENCE_SECONDS, "PostgreSQL answers", despite=psycopg2.OperationalError)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@
 """
 
 import signal
-import threading
 from collections import Counter
 
 from mtad.adapters.postgres.place import Store
 from tests.system.private_stores import PrivateStores
 from tests.system.promises import QUICK_RETRIES, PromisesCase
 from tests.system.replicas import Replica
+from tests.system.waiting import let_pass
 
 HALF_A_MINUTE = 30.0
 SETTLED_SECONDS = 1.0
@@ -49,11 +49,11 @@ class OutageTest(HalfAMinuteCase):
         self.addCleanup(stores.close)
         self.start(Replica(QUICK_RETRIES | {"redis": {"addr": stores.redis}}, stores.database))
         stores.stop(Store.POSTGRES, signal.SIGQUIT)
-        threading.Event().wait(HALF_A_MINUTE)
+        let_pass(HALF_A_MINUTE)
         stores.start(Store.POSTGRES)
         self.load.wait_acknowledged(100)
         # Whoever was thought dead would be by now.
-        threading.Event().wait(HALF_A_MINUTE)
+        let_pass(HALF_A_MINUTE)
         for each in (self.first, self.second):
             self.assertEqual(each.lines("node.taken_over") + each.lines("node.orphans_freed"), [])
             self.assertEqual(len(each.lines("node.joined")), 1)
@@ -66,14 +66,14 @@ class StoppedTest(HalfAMinuteCase):
         owner, since = self.first.owner(1), len(self.first.log)
         self.first.signal(signal.SIGSTOP)
         try:
-            threading.Event().wait(SETTLED_SECONDS)
+            let_pass(SETTLED_SECONDS)
             self.note_in_hand(owner)
             arrived = {arrival.reverse_path for arrival in self.store.arrivals} | set(self.filed())
             had = set(self.in_hand)
             self.assertTrue(had - arrived or had & arrived, "it had nothing in hand")
             # What it had sent whole may come again, by the other; nothing else may.
             self.in_hand = Counter(had & arrived)
-            threading.Event().wait(HALF_A_MINUTE)
+            let_pass(HALF_A_MINUTE)
             self.second.wait_line("node.taken_over", lambda line: line["owner"] == owner)
         finally:
             self.first.signal(signal.SIGCONT)

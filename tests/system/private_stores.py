@@ -7,7 +7,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
@@ -20,9 +19,9 @@ from mtad.adapters.postgres.binaries import lent_to
 from mtad.adapters.postgres.locks import open_lock, take_alone
 from mtad.adapters.postgres.migrate import migrate
 from mtad.adapters.postgres.place import Place, Store
+from tests.system.waiting import until
 
 PATIENCE_SECONDS = 60.0
-_GLANCE_SECONDS = 0.02
 
 
 class PrivateStores:
@@ -59,10 +58,12 @@ class PrivateStores:
             self._running[store] = servers.launch(server, lock)
         finally:
             os.close(lock)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self._answers(store):
-            assert time.monotonic() < deadline, server.log.read_text(errors="replace")[-2000:]
-            threading.Event().wait(_GLANCE_SECONDS)
+        until(
+            lambda: self._answers(store),
+            PATIENCE_SECONDS,
+            f"{store} answers",
+            lambda: server.log.read_text(errors="replace")[-2000:],
+        )
 
     def stop(self, store: Store, by: signal.Signals) -> None:
         """End a store with a signal: PostgreSQL's SIGQUIT is what `pg_ctl -m immediate` sends."""

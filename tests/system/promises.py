@@ -6,8 +6,6 @@ MTAD_TEST_KILL_ROUNDS says how often they are harmed (3; `make faults`: 20), MTA
 import os
 import re
 import secrets
-import threading
-import time
 from collections import Counter
 from random import Random
 
@@ -16,11 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.system.load import Load, text_of
 from tests.system.mailstore import LmtpStore
 from tests.system.replicas import Replica
+from tests.system.waiting import let_pass, until
 
 ROUNDS = int(os.environ.get("MTAD_TEST_KILL_ROUNDS", "3"))
 RECIPIENTS = ("sue@store.example", "alice@acme.example")
 QUICK_RETRIES = {"queue": {"retry_delay": "1s"}}
 PATIENCE_SECONDS = 90.0
+MOMENT_SECONDS = 0.02
 _RETURN_PATH = re.compile(rb"\AReturn-Path: <(.*?)>\n")
 
 
@@ -74,10 +74,16 @@ class PromisesCase(SynchronousTestCase):
 
     def wait_empty(self, what: str = "message_queue") -> None:
         """Return once there are no rows of that kind."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.server.database_ask(f"select from {what} limit 1"):
-            assert time.monotonic() < deadline, self.server.database_ask(f"select * from {what} limit 3")
-            threading.Event().wait(0.1)
+        until(
+            lambda: not self.server.database_ask(f"select from {what} limit 1"),
+            PATIENCE_SECONDS,
+            f"no {what}",
+            lambda: self.server.database_ask(f"select * from {what} limit 3"),
+        )
+
+    def let_a_moment_pass(self) -> None:
+        """Let a moment of random length pass, so that harm is done at any point of the server's work."""
+        let_pass(self.random.uniform(0, MOMENT_SECONDS))
 
     def filed(self) -> Counter[str]:
         """Return what is in the Maildir, by reverse-path; each must be whole."""

@@ -11,13 +11,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from tests.system.programs import environment, needed
+from tests.system.waiting import until
 
 PATIENCE_SECONDS = 30.0
 NOBODY = pwd.getpwnam("nobody")
@@ -86,15 +86,14 @@ class Remote(ABC):
         shutil.rmtree(self.home, ignore_errors=True)
 
     def _await_listening(self, process: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                socket.create_connection((self.host, self.port), 1.0).close()
-            except OSError:
-                time.sleep(0.02)  # none of these programs tells that it listens
-            else:
-                return
-        raise AssertionError(f"{type(self).__name__} does not start: {self.said}")
+        def listens() -> bool:
+            assert process.poll() is None, f"{name} does not start: {self.said}"
+            socket.create_connection((self.host, self.port), 1.0).close()
+            return True
+
+        # None of these programs tells that it listens.
+        name = type(self).__name__
+        until(listens, PATIENCE_SECONDS, f"{name} starts", lambda: self.said, despite=OSError)
 
 
 class SmtpSink(Remote):
@@ -187,11 +186,7 @@ class Postfix(Remote):
 
     def wait_inbox(self, user: str) -> list[bytes]:
         """Return the messages a user has, once there is one: 250 comes before it is in the Maildir."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := _inbox(self.mail / user)):
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.02)
-        return found
+        return until(lambda: _inbox(self.mail / user), PATIENCE_SECONDS, f"{user} has mail", lambda: self.said)
 
 
 class Dovecot(Remote):

@@ -7,9 +7,9 @@ tables; B's come by SMTP. `tests.scenario.test_fairness` has less of the same by
 
 import math
 import smtplib
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.system.load import text_of
 from tests.system.mailstore import LmtpStore
 from tests.system.server import PATIENCE_SECONDS, RunningServer
+from tests.system.waiting import let_pass, until
 
 SLOW, FAST = 100_000, 10_000
 # What a message takes at most; on average it is half of that. By its 20 connections the faster store has 100 a second,
@@ -98,10 +99,12 @@ class FairnessTest(SynchronousTestCase):
 
     def wait_arrived(self, store: LmtpStore, messages: int) -> None:
         """Return once so many came to a store."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(store.arrivals) < messages:
-            self.assertLess(time.monotonic(), deadline)
-            threading.Event().wait(0.05)
+        until(
+            lambda: len(store.arrivals) >= messages,
+            PATIENCE_SECONDS,
+            f"{messages} messages arrive",
+            lambda: len(store.arrivals),
+        )
 
     def sent(self, messages: int) -> Iterator[tuple[str, float]]:
         """Send messages of B now and then; yield the reverse-path of each, and when it was answered 250."""
@@ -110,7 +113,7 @@ class FairnessTest(SynchronousTestCase):
                 reverse_path = f"m{next(self.numbers)}@outside.example"
                 client.sendmail(reverse_path, ["user@own.example"], text_of(reverse_path))
                 yield reverse_path, time.monotonic()
-                threading.Event().wait(PAUSE_SECONDS)
+                let_pass(PAUSE_SECONDS)
 
     def seconds_to_arrive(self, messages: int) -> list[float]:
         """Send messages of B; return how long each took from its 250 until it was there, each once."""
@@ -128,16 +131,17 @@ class FairnessTest(SynchronousTestCase):
         self.wait_arrived(self.own, len(self.own.arrivals) + 1)
         return self.own.arrivals[-1].at - began
 
+    def flowing_seconds(self, since: int) -> float:
+        """Return in how few seconds FLOWING fast messages in a row came since that one; infinity while less came."""
+        at = [arrival.at for arrival in self.fast.arrivals[since:]]
+        return min((end - begin for begin, end in zip(at, at[FLOWING:], strict=False)), default=math.inf)
+
     def wait_flowing(self, since: int) -> float:
         """Return in how few seconds FLOWING fast messages in a row came since that one, once the window holds them."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        best = math.inf
-        while best > WINDOW_SECONDS:
-            self.assertLess(time.monotonic(), deadline, f"{FLOWING} fast messages took {best:.1f} s")
-            at = [arrival.at for arrival in self.fast.arrivals[since:]]
-            best = min((end - begin for begin, end in zip(at, at[FLOWING:], strict=False)), default=math.inf)
-            threading.Event().wait(0.1)
-        return best
+        took = partial(self.flowing_seconds, since)
+        what = f"{FLOWING} fast messages in {WINDOW_SECONDS} s"
+        until(lambda: took() <= WINDOW_SECONDS, PATIENCE_SECONDS, what, took)
+        return took()
 
     def test_a_neighbour_with_a_hundred_thousand_messages_is_hardly_noticed(self) -> None:
         alone = percentile(self.seconds_to_arrive(ALONE), 95)

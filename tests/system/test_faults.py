@@ -5,7 +5,6 @@ In each round PostgreSQL is stopped as by `pg_ctl -m immediate` or Valkey is kil
 
 import json
 import signal
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from mtad.adapters.postgres.place import Store
 from tests.system.private_stores import PrivateStores
 from tests.system.promises import PATIENCE_SECONDS, QUICK_RETRIES, ROUNDS, PromisesCase
 from tests.system.replicas import Replica
+from tests.system.waiting import until
 
 TAKEN_OVER_SECONDS = 20
 """Within so much of its end somebody else has a server's mail."""
@@ -44,10 +44,7 @@ class StoresCase(PromisesCase):
 
     def wait_troubles(self, *wanted: str) -> None:
         """Return once `/ready` has these troubles and no others."""
-        deadline = time.monotonic() + 30
-        while (found := self.troubles()) != sorted(wanted):
-            assert time.monotonic() < deadline, f"{found} and not {wanted}"
-            threading.Event().wait(0.2)
+        until(lambda: self.troubles() == sorted(wanted), 30, f"the troubles are {wanted}", self.troubles)
 
     def finish(self, harm: str) -> None:
         """Let all arrive, and judge: nobody died, so nothing may have come twice."""
@@ -65,7 +62,7 @@ class PostgresTest(StoresCase):
         self.load.up()
         for _ in range(ROUNDS):
             self.load.wait_acknowledged(self.random.randrange(1, 200))
-            threading.Event().wait(self.random.uniform(0, 0.02))
+            self.let_a_moment_pass()
             self.stores.stop(Store.POSTGRES, signal.SIGQUIT)
             self.stores.start(Store.POSTGRES)
         self.wait_troubles()
@@ -77,7 +74,7 @@ class RedisTest(StoresCase):
         self.load.up()
         for _ in range(ROUNDS):
             self.load.wait_acknowledged(self.random.randrange(1, 200))
-            threading.Event().wait(self.random.uniform(0, 0.02))
+            self.let_a_moment_pass()
             self.stores.stop(Store.VALKEY, signal.SIGKILL)
             self.wait_troubles("redis")
             self.stores.start(Store.VALKEY)
@@ -89,6 +86,11 @@ class ReplicaTest(PromisesCase):
     """Two servers on the same stores; each delivery takes its time, so that there is always one in hand."""
 
     pause_seconds: ClassVar[float] = 0.5
+
+    def kept_in_hand(self) -> set[str]:
+        """Return what the killed one had and nobody has delivered yet."""
+        kept = self.server.database_ask("select reverse_path from messages")
+        return set(self.in_hand) & {path for (path,) in kept}
 
     def test_a_killed_one_is_taken_over_by_the_other_in_time(self) -> None:
         first = Replica(QUICK_RETRIES)
@@ -106,9 +108,7 @@ class ReplicaTest(PromisesCase):
         self.assertGreater(self.in_hand.total(), 0)
         second.wait_line("node.taken_over", lambda line: line["owner"] == owner)
         taken = time.monotonic() - killed
-        while set(self.in_hand) & {path for (path,) in second.database_ask("select reverse_path from messages")}:
-            self.assertLess(time.monotonic() - killed, PATIENCE_SECONDS)
-            threading.Event().wait(0.1)
+        until(lambda: not self.kept_in_hand(), PATIENCE_SECONDS, "what it had is delivered", self.kept_in_hand)
         print(f"\ntaken over after {taken:.1f} s, all delivered after {time.monotonic() - killed:.1f} s", end="")
         self.assertLess(taken, TAKEN_OVER_SECONDS)
         self.load.close()

@@ -6,7 +6,6 @@ is looked at in the end.
 
 import os
 import signal
-import threading
 
 from tests.system.promises import QUICK_RETRIES, ROUNDS, PromisesCase
 from tests.system.replicas import Replica
@@ -45,7 +44,7 @@ class KillTest(PromisesCase):
         if is_heir:
             self.server.wait_line("node.taken_over", since=since)
         self.load.wait_acknowledged(self.random.randrange(1, 500))
-        threading.Event().wait(self.random.uniform(0, 0.02))
+        self.let_a_moment_pass()
         if whole:
             self.kill_all()
         else:

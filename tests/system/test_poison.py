@@ -1,15 +1,15 @@
 """Two hundred sessions that end their data at once, of one of which the database refuses what it is to store."""
 
 import smtplib
-import threading
-import time
 from collections import Counter
 from contextlib import closing
+from functools import partial
 
 import psycopg2
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.system.server import PATIENCE_SECONDS, RunningServer
+from tests.system.waiting import until
 
 SESSIONS = 200
 POISONED = SESSIONS // 3
@@ -57,10 +57,8 @@ class PoisonTest(SynchronousTestCase):
 
     def wait_writers(self, count: int) -> None:
         """Return once so many connections of the writer wait for the table."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.server.database_ask(WAITING) != [(count,)]:
-            self.assertLess(time.monotonic(), deadline)
-            threading.Event().wait(0.01)
+        waiting = partial(self.server.database_ask, WAITING)
+        until(lambda: waiting() == [(count,)], PATIENCE_SECONDS, f"{count} connections wait", waiting)
 
     def end_together(self, sessions: list[smtplib.SMTP]) -> None:
         """Let sessions end their data while nothing is written, so that all of them wait for the writer together."""
