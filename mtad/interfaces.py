@@ -77,10 +77,10 @@ class IQueue(Interface):
 
         Rows of recipients that are quarantined are nobody's, and kept since the message was received.
         Once it returned, nothing short of the loss of the disk loses the message. It may be repeated. Raises
-        LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, and
-        Unavailable after 30 s without an answer; content in the spool waits its turn for up to 5 minutes, and has a
-        second more for each MiB. A message that was written all the same is then removed before anything else is
-        written, but for rows somebody claimed meanwhile.
+        LeaseLost when the owner has no node, Unacceptable for a message the database refuses for its data, Unavailable
+        when it refuses one for anything else, and NoAnswer after 30 s without an answer; content in the spool waits its
+        turn for up to 5 minutes, and has a second more for each MiB. A message that was written all the same is then
+        removed before anything else is written, but for rows somebody claimed meanwhile.
         """
 
     async def ready(now: float, limit: int, after: Lane | None = None) -> Ready:

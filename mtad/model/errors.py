@@ -2,6 +2,7 @@
 
     MtadError
       Unavailable     a dependency did not answer: temporary, 451 to a peer, try again
+        NoAnswer      it was silent for too long, or its connections are lost: others fare no better
         NoRoom        a disk is full: 452, and the peer comes again
       LeaseLost     this process may no longer act for its rows
       Unacceptable    the database refuses this one message for its data: 451, and only for it
@@ -22,6 +23,10 @@ class Unavailable(MtadError):
         super().__init__(f"{dependency}: {reason}")
         self.dependency = dependency
         self.reason = reason
+
+
+class NoAnswer(Unavailable):
+    """The dependency said nothing, for as long as was waited or for want of a connection."""
 
 
 class NoRoom(Unavailable):

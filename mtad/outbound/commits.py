@@ -2,7 +2,8 @@
 
 The oldest that waits tells how slow the database is. Once one was given up for want of an answer, the next ones are
 not let in to find out the same: after AGAIN_SECONDS some may try, and until one succeeds the others are told so as soon
-as these wait for more than TRY_SECONDS. Large contents do not count: they take turns for minutes.
+as these wait for more than TRY_SECONDS. Large contents do not count: they take turns for minutes. Nor does one that was
+refused for what it is: the database is there to say so.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 
 from twisted.internet.interfaces import IReactorTime
 
-from mtad.model.errors import LeaseLost, NoRoom, Unavailable
+from mtad.model.errors import NoAnswer, NoRoom
 from mtad.model.strain import Strain
 
 FULL_SECONDS = 10.0
@@ -39,9 +40,7 @@ class Commits:
         except NoRoom:
             self._full_until = self._clock.seconds() + FULL_SECONDS
             raise
-        except LeaseLost:
-            raise
-        except Unavailable:
+        except NoAnswer:
             if small:
                 self._away_since = self._clock.seconds()
             raise

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from mtad.interfaces import IDependency, IHolds, INodes, IQueue, IQueueCare, ISpool, ITimeline
 from mtad.model.content import Content
-from mtad.model.errors import MtadError, NoRoom, Unavailable
+from mtad.model.errors import MtadError, NoAnswer, NoRoom, Unavailable
 from mtad.model.event import Fact, Happening
 from mtad.model.hold import Hold
 from mtad.model.job import Acceptance, Job, Lane, Node, Ready, Row, Settlement, Status, Waiting
@@ -116,7 +116,7 @@ class MemoryDatabase:
         """Fail what waits and all that comes, as at the end of a process."""
         self._stopped = True
         while self._waiting:
-            self._waiting.popleft().finish(Unavailable("postgres", "stopped"))
+            self._waiting.popleft().finish(NoAnswer("postgres", "stopped"))
 
     async def check(self) -> None:
         """Answer when reachable (IDependency)."""
@@ -138,7 +138,7 @@ class MemoryDatabase:
     ) -> None:
         """Run a transaction that is repeated until it is known to be committed, or for `timeout_seconds`."""
         if self._stopped:
-            raise Unavailable("postgres", "stopped")
+            raise NoAnswer("postgres", "stopped")
         write = _Write(work, undo)
         if timeout_seconds is not None:
             write.timer = self._clock.callLater(timeout_seconds, self._give_up, write, timeout_seconds)
@@ -155,7 +155,7 @@ class MemoryDatabase:
     def _give_up(self, write: _Write, after_seconds: float) -> None:
         write.given_up = True
         self._flush()
-        write.finish(Unavailable("postgres", f"no answer for {after_seconds:g} s"))
+        write.finish(NoAnswer("postgres", f"no answer for {after_seconds:g} s"))
 
     def _flush(self) -> None:
         """Write what waits, as long as the store can be reached; first of all forget."""

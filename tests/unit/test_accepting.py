@@ -9,7 +9,7 @@ from mtad.adapters.postgres.accepting import ACCEPT_SECONDS, Accepting, AcceptLi
 from mtad.adapters.postgres.libpq import Refused
 from mtad.adapters.postgres.lines import Batch
 from mtad.adapters.postgres.recovery import Recovery
-from mtad.model.errors import NoRoom, Unacceptable, Unavailable
+from mtad.model.errors import NoAnswer, NoRoom, Unacceptable, Unavailable
 from tests.contract.letters import letter
 
 FAULT = Refused("XX000", "internal error")
@@ -41,6 +41,14 @@ class AcceptLineTest(SynchronousTestCase):
         self.batch().refused(BAD_DATA)
         self.failureResultOf(item.answer, Unacceptable)
         self.assertEqual(self.forgotten(), [])
+
+    def test_only_one_that_is_given_up_says_that_the_database_does_not_answer(self) -> None:
+        refused = self.put(7)
+        self.batch().refused(FAULT)
+        self.assertNotIsInstance(self.failureResultOf(refused.answer, Unavailable).value, NoAnswer)
+        given_up = self.put(8)
+        self.clock.advance(ACCEPT_SECONDS)
+        self.failureResultOf(given_up.answer, NoAnswer)
 
     def test_one_refused_after_a_lost_answer_is_removed(self) -> None:
         item = self.put(7)

@@ -13,7 +13,7 @@ from mtad.adapters.postgres.lines import BATCH_COUNT, ROW_OCTETS, Item, Line
 from mtad.adapters.postgres.recovery import Forgotten, Recovery
 from mtad.adapters.postgres.statements import ACCEPT, CHUNK_PLACES, EVENTS, FORGOTTEN, KEYS, MESSAGES, ROWS
 from mtad.model.content import Content
-from mtad.model.errors import LeaseLost, MtadError, NoRoom, Unacceptable, Unavailable
+from mtad.model.errors import LeaseLost, MtadError, NoAnswer, NoRoom, Unacceptable, Unavailable
 from mtad.model.event import abandoned_event
 from mtad.model.job import CHUNK_OCTETS, Acceptance, Message
 from mtad.model.key import key_number
@@ -119,7 +119,7 @@ class AcceptLine(Line[Accepting]):
 
     def _abandon(self, item: Accepting, why: str) -> None:
         """Fail an acceptance and take it out of the line; one that is on its way is seen to when it is answered."""
-        self._fail(item, Unavailable("postgres", why))
+        self._fail(item, NoAnswer("postgres", why))
         if item in self._waiting:
             self._waiting.remove(item)
             self.dropped(item)

@@ -27,7 +27,7 @@ from mtad.adapters.postgres.resolve import addressed
 from mtad.adapters.postgres.session import IReactor, Parameters, session_parameters
 from mtad.adapters.postgres.statements import PREPARED
 from mtad.interfaces import IDependency
-from mtad.model.errors import Unavailable
+from mtad.model.errors import NoAnswer, Unavailable
 
 _log = Logger()
 
@@ -110,7 +110,7 @@ class Writer:
     def put(self, line: Line[ItemT], item: ItemT) -> None:
         """Let an item wait in its line; Unavailable when the writer stops."""
         if self._stopping:
-            raise Unavailable("postgres", "the connections are closed")
+            raise NoAnswer("postgres", "the connections are closed")
         line.put(item)
         self._wake()
 
@@ -134,9 +134,9 @@ class Writer:
         if timer.active():
             timer.cancel()
         for line in self._lines:
-            line.fail_all(Unavailable("postgres", "the connections are closed"))
+            line.fail_all(NoAnswer("postgres", "the connections are closed"))
         if not self._started.called:
-            self._started.errback(Unavailable("postgres", "the connections are closed"))
+            self._started.errback(NoAnswer("postgres", "the connections are closed"))
 
     async def check(self) -> None:
         """Return when a connection stands (IDependency)."""
