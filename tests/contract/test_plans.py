@@ -30,6 +30,7 @@ from tests.stores import database
 
 ROWS = 5_000
 CLAIMED = 10
+MANY = 500
 TABLES = ("messages", "message_content", "message_queue", "message_events", "message_keys")
 NODE = """
 insert into node_slots (slot, owner, last_beat, last_id) values (1, 1, now(), 0);
@@ -61,6 +62,12 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(below)
 
 
+def looked_at(node: dict[str, Any]) -> int:
+    """Return how many rows a node had in hand, those it left out as well."""
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    return int((node["Actual Rows"] + removed) * node["Actual Loops"])
+
+
 class PlansContract:
     """Statements are prepared as the writer does."""
 
@@ -79,18 +86,19 @@ class PlansContract:
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(sql)
 
-    def rows_read(self, statement: Statement, arguments: str) -> int:
-        """Run a statement, arguments in SQL; return how many rows it read of all tables."""
+    def plan(self, statement: Statement, arguments: str) -> dict[str, Any]:
+        """Run a statement, arguments in SQL; return how it was done."""
         self.ask(f"prepare {statement.name} as {statement.sql}")
         with closing(self.connection.cursor()) as cursor:
             cursor.execute(f"explain (analyze, format json) execute {statement.name}({arguments})")
             ((((plan,),),),) = [cursor.fetchall()]
-        read = 0
-        for node in nodes(plan["Plan"]):
-            if "Relation Name" in node and "Scan" in node["Node Type"]:
-                removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
-                read += (node["Actual Rows"] + removed) * node["Actual Loops"]
-        return int(read)
+        found: dict[str, Any] = plan["Plan"]
+        return found
+
+    def rows_read(self, statement: Statement, arguments: str) -> int:
+        """Run a statement, arguments in SQL; return how many rows it read of all tables."""
+        scans = [node for node in nodes(self.plan(statement, arguments)) if "Relation Name" in node]
+        return sum(looked_at(node) for node in scans if "Scan" in node["Node Type"])
 
     def own(self) -> None:
         """Let SOME be delivered by node 1."""
@@ -129,6 +137,24 @@ class PlansContract:
         self.assertEqual(self.count("message_queue"), 1)
         self.assertLess(self.rows_read(CLEAN, f"{MESSAGES}, {ROWS}"), 20)
         self.assertEqual([self.count("messages", "id"), self.count("message_content", "content_id")], [1, 1])
+
+    def test_a_settlement_of_many_rows_costs_no_more_for_each(self) -> None:
+        self.ask(f"delete from message_queue where message = {SOME[0]}")
+        row = f"{SOME[0]}, n, 1, 'mx:slow.example', 'bob@slow.example', 'delivering', 1, 1, now(), now()"
+        self.ask(
+            "insert into message_queue (message, n, organisation, destination, recipient, status, owner, claim, due,"
+            f" expires_at) select {row} from generate_series(1, {MANY}) n"
+        )
+        told = f"'{{1}}', '{{{SOME[0]}}}', '{{1}}', array[now()], '{{deferred}}', array['']::bytea[]"
+        columns = ("1", str(SOME[0]), "{n}", "1", "'again'", "now()", "false", "0")
+        disposals = ", ".join(f"array[{', '.join(each.format(n=n) for n in range(1, MANY + 1))}]" for each in columns)
+        plan = self.plan(SETTLE_SOME, f"1, {told}, {disposals}, {NO_REPORTS}")
+        self.assertLess(sum(looked_at(node) for node in nodes(plan)), 60 * MANY)
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(
+                f"select count(*) from message_queue where message = {SOME[0]} and claim = 2 and attempts = 1"
+            )
+            self.assertEqual(cursor.fetchone(), (MANY,))
 
     def test_what_was_accepted_in_vain(self) -> None:
         self.own()

@@ -387,6 +387,15 @@ class QueueContract:
         self.assertEqual(left, {n: (None, Status.QUEUED, Status.HELD)[n % 3] for n in range(1, 31) if n % 3})
         await self.assert_gone(*range(3, 31, 3))
 
+    async def test_a_settlement_that_comes_twice_at_once_is_told_of_once(self) -> None:
+        for number, result in ((7, gone()), (8, again())):
+            await self.queue.accept(letter(number), self.owner)
+            same = settlement(number, result)
+            await self.queue.settle([same, same], self.owner, NOW + 1)
+            self.assertEqual(len(await self.kinds(number)), 2, "received, and what became of it")
+        row = await self.row(8)
+        self.assertEqual((row.status, row.attempts), (Status.QUEUED, 1))
+
     async def test_events_of_a_settlement_are_stored_even_when_they_are_no_text(self) -> None:
         await self.queue.accept(letter(7), self.owner)
         odd = settlement(7, gone())
