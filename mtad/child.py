@@ -74,6 +74,7 @@ def _join(server: service.Server, link: socket, reactor: ReactorBase) -> None:
     )
     link.close()
     server.started.addCallbacks(lambda _: governed.started(), tap.give_up, errbackArgs=(reactor,))
+    server.started.addCallback(tap.spare_what_stays)
     reactor.addSystemEventTrigger("before", "shutdown", stop)
 
 

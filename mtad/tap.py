@@ -5,6 +5,7 @@ exit status 1. Errors of the command line are twistd's to tell.
 """
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -100,7 +101,7 @@ def real_reactor() -> ReactorBase:
 def _alone(plan: Plan, reactor: ReactorBase, say: Say) -> IService:
     """Return the server as one process; it cannot reload, and a SIGHUP from no terminal says so."""
     server = assembled(plan.settings, reactor, say)
-    server.started.addErrback(give_up, reactor)
+    server.started.addCallbacks(spare_what_stays, give_up, errbackArgs=(reactor,))
     if not os.isatty(0):
         # What a supervisor of the system sends to reload must not end a server that cannot.
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(server.steering.refuse_reload))
@@ -154,6 +155,16 @@ def _supervisor(plan: Plan, reactor: ReactorBase, say: Say) -> IService:
     supervisor.started.addErrback(give_up, reactor)
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(supervisor.reload, "SIGHUP"))
     return supervisor
+
+
+def spare_what_stays(_: object = None) -> None:
+    """Let the garbage collector pass over all there is now: code, configuration, services, some 300 000 objects.
+
+    They stay until the end, and each full collection went through them again: 25-45 ms in which nobody is served, one
+    in every 3 000 messages or so (`bench.queue`).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def use_monotonic_time(reactor: ReactorBase) -> None:
