@@ -1,6 +1,6 @@
 """What a Maildir delivery costs beside a busy reactor: messages/s, CPU, and what is left of the reactor's own work.
 
-    python bench/maildir.py [directory to write in]
+    python -m bench.maildir [directory to write in]
 
 A hundred deliveries of 4 KB are always under way, into a hundred Maildirs, through MaildirWriter over an IOffload.
 Busy means that the reactor echoes between ten pairs of sockets, each echo with some computing, as sessions of SMTP do:

@@ -1,6 +1,6 @@
 """How many messages a second one process can have accepted and settled, and what that costs it.
 
-    python bench/writer.py [--dsn "host=… dbname=…"] [--concurrent 100] [--seconds 5] [--size 4096] [--profile FILE]
+    python -m bench.writer [--dsn "host=… dbname=…"] [--concurrent 100] [--seconds 5] [--size 4096] [--profile FILE]
 
 Without --dsn it uses the tests' database. Each of the concurrent loops accepts a message of one recipient and settles
 it as delivered; nothing else is done. CPU is this process' own, without the server's.
