@@ -4,6 +4,7 @@ A single message is spoken of by its id, and it is an error when there is nothin
 many recipients it came to.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -29,18 +30,13 @@ from mtad.model.selection import Selection
 @click.pass_obj
 def retry(access: Access, /, dry_run: bool, yes: bool, **terms: Any) -> None:
     """Let recipients that wait or are held be tried now; what a hold or the quarantine keeps is kept."""
-    choice = chosen(terms)
 
-    async def work(reactor: IReactor, pool: Pool) -> str:
-        selection = await choice.selection(pool)
-        count = await done(reactor, pool, selected.RETRY, selection, "retry", dry_run=dry_run, yes=yes)
-        if not count and not dry_run:
-            await nothing_done(pool, selection, "waits: they are being delivered or kept")
+    def say(selection: Selection, count: int) -> str:
         return told(selection, f"{recipients(count)} due now")
 
-    said = access.watch(work)
-    if not dry_run:
-        click.echo(said)
+    _act(
+        access, terms, selected.RETRY, "retry", "waits: they are being delivered or kept", say, dry_run=dry_run, yes=yes
+    )
 
 
 @click.command()
@@ -48,20 +44,13 @@ def retry(access: Access, /, dry_run: bool, yes: bool, **terms: Any) -> None:
 @click.pass_obj
 def remove(access: Access, /, dry_run: bool, yes: bool, **terms: Any) -> None:
     """Remove recipients nothing is being delivered to, and messages with their last one; nobody is told."""
-    choice = chosen(terms)
 
-    async def work(reactor: IReactor, pool: Pool) -> str:
-        selection = await choice.selection(pool)
-        count = await done(reactor, pool, selected.REMOVE, selection, "remove", dry_run=dry_run, yes=yes)
-        if not count and not dry_run:
-            await nothing_done(pool, selection, "waits: they are being delivered")
+    def say(selection: Selection, count: int) -> str:
         if selection.single is None:
             return f"{recipients(count)} removed, nobody is told"
         return told(selection, f"removed with {recipients(count)}, nobody is told")
 
-    said = access.watch(work)
-    if not dry_run:
-        click.echo(said)
+    _act(access, terms, selected.REMOVE, "remove", "waits: they are being delivered", say, dry_run=dry_run, yes=yes)
 
 
 @click.command()
@@ -85,6 +74,32 @@ def bounce(access: Access, /, dry_run: bool, yes: bool, **terms: Any) -> None:
         access.ask(look)
     else:
         click.echo(access.act(work))
+
+
+def _act(
+    access: Access,
+    terms: dict[str, Any],
+    act: selected.Act,
+    word: str,
+    found_none: str,
+    say: Callable[[Selection, int], str],
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Do something to what the options select, and say what; `found_none` is why a message had no such recipient."""
+    choice = chosen(terms)
+
+    async def work(reactor: IReactor, pool: Pool) -> str:
+        selection = await choice.selection(pool)
+        count = await done(reactor, pool, act, selection, word, dry_run=dry_run, yes=yes)
+        if not count and not dry_run:
+            await nothing_done(pool, selection, found_none)
+        return say(selection, count)
+
+    said = access.watch(work)
+    if not dry_run:
+        click.echo(said)
 
 
 async def done(

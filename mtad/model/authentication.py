@@ -127,7 +127,6 @@ class Dmarc:
     result: Result
     domain: str = ""
     record_domain: str = ""
-    organisational_domain: str = ""
     policy: DmarcPolicy | None = None
     aligned: tuple[str, ...] = ()
     reason: str = ""

@@ -23,7 +23,6 @@ ROUTED = "routed"
 SIGNED = "signed"
 VERIFIED = "verified"
 QUARANTINED = "quarantined"
-ATTEMPTED = "attempted"
 DELIVERED = "delivered"
 DEFERRED = "deferred"
 FAILED = "failed"
@@ -36,11 +35,6 @@ REMOVED = "removed"
 ABANDONED = "abandoned"
 
 NAMED_RECIPIENTS = 20
-
-KINDS = (
-    RECEIVED, ROUTED, SIGNED, VERIFIED, QUARANTINED, ATTEMPTED, DELIVERED, DEFERRED, FAILED, HELD, TAKEN_OVER,
-    REPORTING, RETRIED, RELEASED, REMOVED, ABANDONED,
-)  # fmt: skip
 
 
 def freed_event(at: float, recipients: list[str], held: bool) -> Event:

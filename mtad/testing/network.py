@@ -58,10 +58,6 @@ class Line(Protocol):
         """Close in good order, after what was sent."""
         self.transport.loseConnection()
 
-    def half_close(self) -> None:
-        """Say that no more will be sent, and go on listening."""
-        self.transport.loseWriteConnection()
-
     def abort(self) -> None:
         """Break the connection."""
         self.transport.abortConnection()

@@ -19,28 +19,16 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.system.load import Load, text_of
+from tests.system.replicas import SUPERVISOR, family
 from tests.system.server import RunningServer, free_port
 
-SUPERVISOR = 0
 RETURN_PATH = re.compile(rb"\AReturn-Path: <(.*?)>\n")
 RECIPIENTS = ["alice@acme.example", "bob@acme.example"]
 
 
 def below(pid: int) -> set[int]:
     """Return all processes below one."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        waiting.extend(more := children.get(waiting.pop(), []))
-        found.update(more)
-    return found
+    return set(family(pid)[1:])
 
 
 class Watched:
