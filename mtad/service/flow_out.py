@@ -89,12 +89,7 @@ def flow_out(
         wall=ports.wall,
         journal=ports.journal,
         chance=ports.random.random,
-        schedule=Schedule(
-            retry_delay_seconds=settings.queue.retry_delay,
-            max_retry_delay_seconds=settings.queue.max_retry_delay,
-            max_retries=settings.queue.max_retries,
-            soft_bounce=settings.queue.soft_bounce,
-        ),
+        schedule=_schedule(settings),
         room=room,
         books=Books(room, memory),
     )
@@ -108,6 +103,16 @@ def flow_out(
         journal=ports.journal,
     )
     return FlowOut(membership=membership, holding=holding, delivery=delivery, worker=worker, queue=queue)
+
+
+def _schedule(settings: Settings) -> Schedule:
+    """Return when what failed for now is tried again."""
+    return Schedule(
+        retry_delay_seconds=settings.queue.retry_delay,
+        max_retry_delay_seconds=settings.queue.max_retry_delay,
+        max_retries=settings.queue.max_retries,
+        soft_bounce=settings.queue.soft_bounce,
+    )
 
 
 def _reporting(settings: Settings, ports: Ports, routing: RoutingService, membership: Membership) -> Reporting:
